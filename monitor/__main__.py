@@ -1,0 +1,8 @@
+"""`python -m monitor`: the same as the installed command `whatsapp-monitor`."""
+
+from monitor.cli import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What rules decide, and what then stands: pauses, flags, resends and alerts.
+
+All times are unix seconds. A record that stands is never mutated: a change is a new record with the same id.
+"""
+
+import msgspec
+
+SCOPES = ("all", "waba", "phone_number", "template", "country", "recipient")
+LANES = ("all", "business_initiated", "marketing")
+SEVERITIES = ("critical", "warning", "info")
+EVIDENCE_KEPT = 20  # the newest; the count goes on
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The event that a decision rests on; `position` is its delivery's place in the journal.
+
+    `source` is the start of what the application gave as `biz_opaque_callback_data`: the nearest thing to the workflow
+    that sent the message.
+    """
+
+    position: int
+    kind: str
+    at: float
+    received_at: float
+    origin: str = ""
+    code: int | None = None
+    title: str = ""
+    waba_id: str = ""
+    phone_number_id: str = ""
+    wamid: str = ""
+    recipient: str = ""
+    category: str = ""
+    source: str = ""
+
+
+class PauseAction(msgspec.Struct, frozen=True):
+    """Stop outbound sending in a scope; `seconds` None means until someone resumes."""
+
+    rule: str
+    summary: str
+    scope: str
+    scope_id: str
+    lane: str
+    seconds: float | None
+    asked_scope: str
+    evidence: tuple[Evidence, ...]
+
+
+class FlagAction(msgspec.Struct, frozen=True):
+    """Put something before a human; `sources` are the top values of each evidence field with their counts."""
+
+    rule: str
+    summary: str
+    group: tuple[tuple[str, str], ...]
+    sources: dict[str, dict[str, int]]
+    evidence: tuple[Evidence, ...]
+
+
+class ResendAction(msgspec.Struct, frozen=True):
+    """Put a message on the list of those to send again, not before `after_seconds` have passed."""
+
+    rule: str
+    after_seconds: float
+    evidence: tuple[Evidence, ...]
+
+
+class AlertAction(msgspec.Struct, frozen=True):
+    """Tell the on-call person; the alert lasts as long as the pause of the same rule, else until it has been quiet."""
+
+    rule: str
+    summary: str
+    severity: str
+    group: tuple[tuple[str, str], ...]
+    quiet_seconds: float
+    evidence: tuple[Evidence, ...]
+
+
+Action = PauseAction | FlagAction | ResendAction | AlertAction
+ACTION_NAMES = {PauseAction: "pause", FlagAction: "flag", ResendAction: "resend", AlertAction: "alert"}
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A stop of outbound sending: in force from `since` until `until` or its release."""
+
+    id: str
+    scope: str
+    scope_id: str
+    lane: str
+    rule: str
+    code: int | None
+    reason: str
+    actor: str
+    since: float
+    until: float | None
+    asked_scope: str
+    evidence: tuple[Evidence, ...] = ()
+    evidence_count: int = 0
+    rules_hash: str = ""
+    released_at: float | None = None
+    released_by: str = ""
+    release_reason: str = ""
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """Something that a human should look at, open until one resolves it."""
+
+    id: str
+    rule: str
+    summary: str
+    group: dict[str, str]
+    sources: dict[str, dict[str, int]]
+    opened_at: float
+    last_at: float
+    evidence: tuple[Evidence, ...]
+    evidence_count: int
+    rules_hash: str = ""
+    resolved_at: float | None = None
+    resolved_by: str = ""
+    resolve_reason: str = ""
+
+
+class Resend(msgspec.Struct, frozen=True):
+    """A message to send again: `pending`, `claimed` until `lease_until`, then `sent`, `dropped` or `superseded`."""
+
+    id: str
+    wamid: str
+    waba_id: str
+    phone_number_id: str
+    recipient: str
+    category: str
+    code: int | None
+    rule: str
+    callback_data: str
+    created_at: float
+    not_before: float
+    state: str = "pending"
+    claimed_by: str = ""
+    lease_until: float | None = None
+    claim: str = ""
+    settled_at: float | None = None
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """What on-call hears: active while its pause is in force, else until `quiet_seconds` have passed in quiet."""
+
+    id: str
+    rule: str
+    severity: str
+    summary: str
+    labels: dict[str, str]
+    since: float
+    last_at: float
+    evidence_count: int
+    quiet_seconds: float
+    code: int | None = None
+    pause_ids: tuple[str, ...] = ()
+    flag_id: str = ""
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what, when and why; `position` is the journal entry that it follows from."""
+
+    at: float
+    actor: str
+    action: str
+    target: str
+    reason: str
+    position: int
+
+
+def is_in_force(pause: Pause, now: float) -> bool:
+    """Say whether the pause still stops anything at `now`."""
+    return pause.released_at is None and (pause.until is None or now < pause.until)
+
+
+def alert_ended_at(alert: Alert, pauses: dict[str, Pause], now: float) -> float | None:
+    """Return when the alert ended, or None while it is active; derived, never stored."""
+    if not alert.pause_ids:
+        quiet_at = alert.last_at + alert.quiet_seconds
+        return quiet_at if now >= quiet_at else None
+    ends: list[float] = []
+    for pause_id in alert.pause_ids:
+        pause = pauses.get(pause_id)
+        if pause is None:
+            continue
+        if is_in_force(pause, now):
+            return None
+        ends.append(min(end for end in (pause.released_at, pause.until) if end is not None))
+    return max(ends, default=alert.last_at)

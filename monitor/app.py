@@ -1,0 +1,277 @@
+"""Every part, wired in one straight line."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from monitor import config as configuration
+from monitor import destinations, engine, logs, observe, pseudonyms, traces
+from monitor.actions import is_in_force
+from monitor.config import Loaded
+from monitor.document import Mistake, Mistaken
+from monitor.events import RulesLoaded
+from monitor.facts import Fact
+from monitor.metrics import Metrics, Page, Readings
+from monitor.outbox import Destination, Outbox
+from monitor.pipeline import Pipeline
+from monitor.receive import Door, Receiver
+from monitor.senders import Channel
+from monitor.store.protocol import OPERATOR, Arrival, Backlog, StoreUnavailableError
+from monitor.store.sqlite import SqliteStore, open_store
+from monitor.traces import Traces
+from monitor.web.internal import internal
+
+RESTART_SECONDS = (0.1, 10.0)  # first and longest wait before a background loop is started again
+PRUNE_SECONDS = 60.0
+PRUNE_STEP = 500
+DRAIN_SECONDS = 5.0
+EXPORT_SECONDS = 5.0
+OPERATOR_SYSTEM = "whatsapp-monitor"
+
+
+class App:
+    """The running parts. `reload` swaps what a file may change; `close` finishes what was accepted."""
+
+    def __init__(self, loaded: Loaded, path: Any, store: SqliteStore, tracer: Traces | None) -> None:
+        self._path = path
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channels: list[Channel] = []
+        self._reloading = asyncio.Lock()
+        self._backlog: dict[str, Backlog] = {}
+        self._resends: dict[str, int] = {}
+        self._tracer = tracer
+        self.clock = time.time
+        self.loaded = loaded
+        self.store = store
+        self.rendering: Executor = ThreadPoolExecutor(1, "metrics")
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.is_stopping = False
+        hash_key = loaded.hash_key()
+        self.pipeline = Pipeline(
+            store,
+            engine.plan(loaded.rule_set),
+            lambda number: pseudonyms.recipient(hash_key, number),
+            observe=self._observe,
+            quarantine=lambda stage, _: self.metrics.quarantined.of(stage).inc(),
+            alert_destinations=destinations.names(loaded.config)[1],
+        )
+        self.receiver = Receiver(
+            _door(loaded),
+            store,
+            clock=self.clock,
+            count=lambda outcome: self.metrics.deliveries.of(outcome).inc(),
+            journaled=self.pipeline.wake,
+        )
+        self.outbox = self._outbox(loaded)
+        self.page = Page(self.registry)
+        self.internal = internal(self, hash_key)
+        self.registry.register(self._readings())
+        if tracer is not None:
+            tracer.dropped = lambda reason, count: self.metrics.spans_dropped.of(reason).inc(count)
+        store.writer.on_flush = lambda seconds, _: self.metrics.journal_commit_seconds.of().observe(seconds)
+        self.pipeline.on_step = self.outbox.wake
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should come: state is loaded, the store works and nobody asked us to stop."""
+        return self.pipeline.is_ready and not self.is_stopping and not self.store.writer.is_broken
+
+    async def start(self) -> None:
+        """Load what stands and start the background loops."""
+        await self.pipeline.load(self.clock())
+        self.metrics.prepare_rules(rule.name for rule in self.loaded.rule_set.rules)
+        for phone_number_id, waba_id in self.pipeline.numbers.items():
+            self.metrics.sender(waba_id, phone_number_id)
+        self.metrics.reloaded(is_successful=True)
+        self._supervise("pipeline", self.pipeline.run)
+        self._supervise("retention", self._retain)
+        self._start_outbox()
+        await self._note_rules()
+
+    async def reload(self) -> tuple[Mistake, ...]:
+        """Take up the changed files, all or nothing; return what is wrong with them."""
+        async with self._reloading:
+            try:
+                loaded = await asyncio.to_thread(configuration.load, self._path)
+                _check_fixed(self.loaded, loaded)
+                made = destinations.build(
+                    loaded.config, loaded.directory, self.store, lambda: self.pipeline.standing, self.clock
+                )
+            except (Mistaken, OSError, ValueError) as error:
+                self.metrics.reloaded(is_successful=False)
+                mistakes = (
+                    error.mistakes if isinstance(error, Mistaken) else (Mistake(str(self._path), 0, 0, "", str(error)),)
+                )
+                logs.get().error("reload_failed", mistakes=[str(mistake) for mistake in mistakes])
+                return mistakes
+            await self._adopt(loaded, *made)
+            self.metrics.reloaded(is_successful=True)
+            logs.get().info("reloaded", rules=loaded.rule_set.hash)
+            return ()
+
+    async def refresh(self) -> None:
+        """Read what only the store knows, for the next scrape."""
+        try:
+            self._backlog = await self.store.backlog()
+            self._resends = await self.store.pending_resends()
+        except StoreUnavailableError:
+            logs.get().warning("scrape_incomplete")
+
+    async def close(self) -> None:
+        """Act upon what was journaled, let the outbox settle, and give everything back."""
+        self.is_stopping = True
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self.pipeline.reach(await self.store.head())
+        except (TimeoutError, StoreUnavailableError):
+            logs.get().warning("stopped_before_caught_up", cursor=self.pipeline.cursor)
+        self.outbox.stop()
+        for task in self._tasks:
+            if not task.get_name().startswith("outbox"):
+                task.cancel()
+        await _finished(self._tasks, DRAIN_SECONDS)
+        await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
+        await self.store.close()
+        self.rendering.shutdown(wait=False)
+
+    def _observe(self, facts: Sequence[Fact]) -> None:
+        observe.facts(self.metrics, self._tracer, facts, self.clock())
+
+    def _outbox(self, loaded: Loaded) -> Outbox:
+        made, self._channels = destinations.build(
+            loaded.config, loaded.directory, self.store, lambda: self.pipeline.standing, self.clock
+        )
+        return self._new_outbox(made)
+
+    def _new_outbox(self, made: Sequence[Destination]) -> Outbox:
+        def count(destination: str, outcome: str) -> None:
+            self.metrics.outbox_sends.of(destination, outcome).inc()
+
+        return Outbox(self.store, made, clock=self.clock, count=count)
+
+    async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Channel]) -> None:
+        self.outbox.stop()
+        leaving = {task for task in self._tasks if task.get_name().startswith("outbox")}
+        await _finished(leaving, DRAIN_SECONDS)
+        old_channels, self._channels = self._channels, channels
+        self.outbox = self._new_outbox(made)
+        self.pipeline.on_step = self.outbox.wake
+        self.loaded = loaded
+        self.receiver.door = _door(loaded)
+        forwards, self.pipeline.alert_destinations = destinations.names(loaded.config)
+        self.store.writer.forward_to = forwards
+        self._start_outbox()
+        await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
+        await self.pipeline.adopt(engine.plan(loaded.rule_set))
+        self.metrics.prepare_rules(rule.name for rule in loaded.rule_set.rules)
+        await self._note_rules()
+
+    async def _note_rules(self) -> None:
+        act = RulesLoaded(OPERATOR_SYSTEM, self.loaded.rule_set.hash)
+        await self.store.append(Arrival(OPERATOR, self.clock(), msgspec.json.encode(act)))
+        self.pipeline.wake()
+
+    def _start_outbox(self) -> None:
+        outbox = self.outbox
+        for destination in outbox.destinations:
+            self._supervise(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
+
+    async def _retain(self) -> None:
+        """Remove what is past retention, a little at a time so that deliveries never wait for it."""
+        while True:
+            before = self.clock() - self.loaded.config.store.retention
+            while await self.store.prune(before, PRUNE_STEP):
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            wait, longest = RESTART_SECONDS
+            while True:
+                started_at = time.monotonic()
+                try:
+                    return await loop()
+                except StoreUnavailableError as error:
+                    logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
+                except Exception:  # noqa: BLE001 (one around each background loop: log, count, start again)
+                    logs.get().exception("loop_failed", loop=name)
+                self.metrics.loop_restarts.of(name.partition(":")[0]).inc()
+                wait = RESTART_SECONDS[0] if time.monotonic() - started_at > longest else min(wait * 2, longest)
+                await asyncio.sleep(wait)
+
+        task = asyncio.get_running_loop().create_task(run(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _readings(self) -> Any:
+        def pauses() -> list[Any]:
+            now = self.clock()
+            return [pause for pause in self.pipeline.standing.pauses.values() if is_in_force(pause, now)]
+
+        return Readings(
+            clock=self.clock,
+            pauses=pauses,
+            flags=lambda: self.pipeline.standing.flags.values(),
+            backlog=lambda: self._backlog,
+            resends=lambda: self._resends,
+            lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
+            journal_bytes=self.store.size_bytes,
+        )
+
+
+def build(loaded: Loaded, path: Any) -> App:
+    """Open the store and wire every part; raise StoreInUseError where the store can't be had."""
+    config = loaded.config
+    store = open_store(loaded.store_path, destinations.names(config)[0])
+    return App(loaded, path, store, _tracer(loaded))
+
+
+def _tracer(loaded: Loaded) -> Traces | None:
+    tracing = loaded.config.tracing
+    if not traces.is_wanted(tracing.endpoint):
+        return None
+    return Traces(
+        traces.otlp(tracing.endpoint, EXPORT_SECONDS),
+        loaded.hash_key(),
+        default_ratio=tracing.sample.default,
+        failed_ratio=tracing.sample.failed,
+    )
+
+
+def _door(loaded: Loaded) -> Door:
+    return Door(
+        loaded.config.webhook.path,
+        tuple(secret.reveal().encode() for secret in loaded.app_secrets),
+        tuple(token.reveal().encode() for token in loaded.verify_tokens),
+    )
+
+
+def _check_fixed(old: Loaded, new: Loaded) -> None:
+    """Raise ValueError for a change that only a restart can take up."""
+    fixed = {
+        "store.url": (old.store_path, new.store_path),
+        "tracing": (old.config.tracing, new.config.tracing),
+        "privacy": (old.config.privacy, new.config.privacy),
+    }
+    changed = [name for name, (before, after) in fixed.items() if before != after]
+    if changed:
+        raise ValueError(f"{', '.join(changed)}: can't change while running; restart to take it up")
+
+
+async def _finished(tasks: set[asyncio.Task[None]], seconds: float) -> None:
+    if not tasks:
+        return
+    _, late = await asyncio.wait(set(tasks), timeout=seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=1.0)

@@ -1,0 +1,145 @@
+"""`simulate`: a stand-in for Meta that posts signed webhooks, with an incident in them."""
+
+import itertools
+import random
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+import httpx2
+
+from monitor import payloads, signature
+
+FAILED = 1
+WABA_ID = "100000000000001"
+NUMBERS = ("200000000000001", "200000000000002")
+SHARES = {"sent": 1.0, "delivered": 0.93, "read": 0.6}
+STEP_SECONDS = 0.5
+
+
+@click.command()
+@click.option("--webhook", default="http://127.0.0.1:8368/webhook", show_default=True, help="Where to post.")
+@click.option(
+    "--web",
+    default="http://127.0.0.1:9368",
+    show_default=True,
+    help="The internal listener, to show the gate and to release the pause.",
+)
+@click.option(
+    "--secret",
+    required=True,
+    envvar="META_APP_SECRET",
+    help="The app secret to sign with; better given as META_APP_SECRET.",
+)
+@click.option("--rate", default=20, show_default=True, type=click.IntRange(1, 2000), help="Messages per second.")
+@click.option(
+    "--seconds", default=0, show_default=True, type=click.IntRange(0), help="How long to run; 0 until interrupted."
+)
+@click.option(
+    "--incident/--no-incident", default=True, show_default=True, help="Play a 506 burst, a 368 block and its release."
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of what is made up.")
+def simulate(webhook: str, web: str, secret: str, rate: int, seconds: int, incident: bool, seed: int) -> None:
+    """Play Meta: traffic of two numbers, then a burst of duplicates, a policy block and its release.
+
+    Webhooks go only to the given address. The block stops the simulated application too: it asks the gate before each
+    step, as yours should.
+    """
+    play = _Play(webhook, web, secret, rate, random.Random(seed))  # noqa: S311 (a simulation)
+    try:
+        play.run(seconds, incident)
+    except KeyboardInterrupt:
+        click.echo("interrupted")
+    except httpx2.HTTPError as error:
+        click.echo(f"whatsapp-monitor: {webhook} or {web} does not answer: {type(error).__name__}", err=True)
+        sys.exit(FAILED)
+
+
+class _Play:
+    """The simulated application and Meta, second by second."""
+
+    def __init__(self, webhook: str, web: str, secret: str, rate: int, chance: random.Random) -> None:
+        self._webhook, self._web, self._secret, self._rate = webhook, web.rstrip("/"), secret.encode(), rate
+        self._chance = chance
+        self._client = httpx2.Client(timeout=10, trust_env=False)
+        self._serial = itertools.count(int(time.time() * 1000))
+
+    def run(self, seconds: int, incident: bool) -> None:
+        started_at = time.monotonic()
+        script = self._incident() if incident else iter(())
+        for step in itertools.count():
+            elapsed = time.monotonic() - started_at
+            if seconds and elapsed >= seconds:
+                break
+            if elapsed >= 5:
+                next(script, None)
+            self._traffic()
+            if step % 10 == 0:
+                self._say(elapsed)
+            time.sleep(max(0.0, started_at + (step + 1) * STEP_SECONDS - time.monotonic()))
+
+    def _traffic(self) -> None:
+        for number in NUMBERS:
+            if not self._may_send(number):
+                continue
+            for _ in range(max(1, int(self._rate * STEP_SECONDS / len(NUMBERS)))):
+                self._life(number)
+
+    def _life(self, number: str) -> None:
+        """One message from sent to its end, as three webhooks; some fail, some are answered."""
+        wamid, now = self._wamid(), time.time()
+        recipient = f"1555{self._chance.randrange(10**7):07d}"
+        category = self._chance.choice(("marketing", "utility", "authentication"))
+        if self._chance.random() < 0.03:
+            code = self._chance.choice((131026, 131049, 131047, 131043))
+            self._status(
+                number, payloads.status(wamid, "failed", now, recipient=recipient, category=category, codes=(code,))
+            )
+            return
+        for offset, (name, share) in enumerate(SHARES.items()):
+            if self._chance.random() <= share:
+                item = payloads.status(wamid, name, now - 2 + offset, recipient=recipient, category=category)
+                self._status(number, item)
+        if self._chance.random() < 0.1:
+            self._post(payloads.change(number, messages=[payloads.message(self._wamid(), now, sender=recipient)]))
+
+    def _incident(self) -> Iterator[None]:
+        click.echo("incident: the same message is posted again and again (506)")
+        recipient = "15551234567"
+        for _ in range(8):
+            burst = payloads.status(
+                self._wamid(), "failed", time.time(), recipient=recipient, codes=(506,), callback_data="nightly-import"
+            )
+            self._status(NUMBERS[0], burst)
+        yield from itertools.repeat(None, 10)
+        click.echo("incident: Meta blocks the account (368)")
+        self._post(payloads.change(NUMBERS[0], errors=[payloads.error(368)]))
+        yield from itertools.repeat(None, 20)
+        for pause in self._client.get(f"{self._web}/v1/pauses").json().get("pauses", []):
+            act = {"actor": "simulator", "reason": "the simulated appeal was granted"}
+            answer = self._client.post(f"{self._web}/v1/pauses/{pause['id']}/resume", json=act)
+            click.echo(f"incident: released pause {pause['id']} of rule {pause['rule']}: {answer.status_code}")
+
+    def _may_send(self, number: str) -> bool:
+        return self._client.get(f"{self._web}/v1/gate/{number}").status_code == 200
+
+    def _status(self, number: str, item: dict[str, object]) -> None:
+        self._post(payloads.change(number, statuses=[item]))
+
+    def _post(self, change: dict[str, object]) -> None:
+        body = payloads.delivery(change, waba_id=WABA_ID)
+        headers = {"Content-Type": "application/json", "X-Hub-Signature-256": signature.sign(body, self._secret)}
+        answer = self._client.post(self._webhook, content=body, headers=headers)
+        if answer.status_code != 200:
+            click.echo(f"the webhook answered {answer.status_code}", err=True)
+
+    def _say(self, elapsed: float) -> None:
+        verdict = self._client.get(f"{self._web}/v1/gate/{NUMBERS[0]}")
+        said = (
+            "may send" if verdict.status_code == 200 else f"must not send: {verdict.headers.get('X-Gate-Reason', '')}"
+        )
+        click.echo(f"{elapsed:6.1f}s  {said}")
+
+    def _wamid(self) -> str:
+        return f"wamid.SIMULATED{next(self._serial):020d}"

@@ -1,0 +1,31 @@
+"""Durations as Prometheus writes them: `30s`, `5m`, `1h30m`, `2d`."""
+
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_WHOLE = re.compile(
+    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
+)  # the order of units is Prometheus' own (common/model/time.go)
+_UNITS = ("y", "w", "d", "h", "m", "s", "ms")
+_LONGEST_TEXT = 32
+
+
+def parse(text: str) -> float:
+    """Return the seconds that `text` stands for; raise ValueError naming what is allowed."""
+    found = _WHOLE.fullmatch(text) if 0 < len(text) <= _LONGEST_TEXT else None
+    if text == "0":
+        return 0.0
+    if found is None:
+        raise ValueError(f"not a duration: {text[:_LONGEST_TEXT]!r}; write it as 30s, 5m, 1h30m or 2d")
+    return sum(int(number) * _SECONDS[unit] for number, unit in zip(found.groups(), _UNITS, strict=True) if number)
+
+
+def text(seconds: float) -> str:
+    """Write seconds in the same form, to the whole second."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        number, rest = divmod(rest, int(_SECONDS[unit]))
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"

@@ -1,0 +1,116 @@
+"""May we send right now? The answer for one question, from the pauses in force."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from monitor.actions import Pause, is_in_force
+
+LANES_OF = {
+    "marketing": frozenset({"all", "business_initiated", "marketing"}),
+    "utility": frozenset({"all", "business_initiated"}),
+    "authentication": frozenset({"all", "business_initiated"}),
+    "service": frozenset({"all"}),
+}
+"""Which lanes' pauses stop a message of a category."""
+REPLIES = frozenset({"free_form", "reply", "service"})  # kinds that go out only inside a customer's open window
+EVERY_LANE = frozenset({"all", "business_initiated", "marketing"})
+ASK_AGAIN_SECONDS = 60  # Retry-After of a pause without an end
+_SEND_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/([0-9A-Za-z_-]{1,64})/(?:messages|marketing_messages)/?")
+_GRAPH_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/[^?#]*")
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What somebody is about to send; what is empty is not known, and the strictest answer for it is given.
+
+    `recipient` is the keyed hash; `is_send` is False for calls that send no message, which no pause concerns.
+    """
+
+    phone_number_id: str = ""
+    waba_id: str = ""
+    category: str = ""
+    template: str = ""
+    recipient: str = ""
+    kind: str = ""
+    country: str = ""
+    is_send: bool = True
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer: `reason` is one snake_case word; `pause` is the one that denies."""
+
+    allow: bool
+    reason: str
+    pause: Pause | None = None
+    retry_after_seconds: int | None = None
+
+
+NOT_PAUSED = Verdict(True, "not_paused")
+NOT_A_SEND = Verdict(True, "not_a_send")
+
+
+def decide(pauses: Iterable[Pause], ask: Ask, wabas: Mapping[str, str], now: float) -> Verdict:
+    """Return the verdict; `wabas` maps phone number ids to the account that each belongs to.
+
+    Of several pauses the one that ends last denies, so that Retry-After is not a lie.
+    """
+    if not ask.is_send:
+        return NOT_A_SEND
+    lanes = _lanes(ask)
+    waba_id = ask.waba_id or wabas.get(ask.phone_number_id, "")
+    strictest: Pause | None = None
+    for pause in pauses:
+        is_held = pause.lane in lanes and is_in_force(pause, now) and _concerns(pause, ask, waba_id, wabas)
+        if is_held and (strictest is None or _end(pause) > _end(strictest)):
+            strictest = pause
+    if strictest is None:
+        return NOT_PAUSED
+    seconds = ASK_AGAIN_SECONDS if strictest.until is None else max(1, math.ceil(strictest.until - now))
+    return Verdict(False, f"paused_{strictest.scope}", strictest, seconds)
+
+
+def from_uri(uri: str) -> Ask:
+    """Return what a proxied Graph request is about: `/v23.0/{phone_number_id}/messages` sends, other calls do not.
+
+    A URI that is no Graph path may be anything, so it is answered as a send by an unknown number.
+    """
+    path = re.sub(r"^https?://[^/]*", "", uri).split("?", 1)[0]
+    path = path.removeprefix("/graph")
+    found = _SEND_PATH.fullmatch(path)
+    if found is not None:
+        return Ask(phone_number_id=found[1])
+    is_other_call = _GRAPH_PATH.fullmatch(path) is not None and "messages" not in path and ".." not in path
+    return Ask(is_send=not is_other_call)
+
+
+def _lanes(ask: Ask) -> frozenset[str]:
+    if ask.kind in REPLIES:
+        return LANES_OF["service"]
+    return LANES_OF.get(ask.category, EVERY_LANE)
+
+
+def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) -> bool:
+    """Say whether the pause's scope holds the ask; an ask that names no sender is held by any sender's pause."""
+    match pause.scope:
+        case "all":
+            return True
+        case "waba":
+            return pause.scope_id == waba_id or not (waba_id or ask.phone_number_id)
+        case "phone_number":
+            if ask.phone_number_id:
+                return pause.scope_id == ask.phone_number_id
+            return not waba_id or wabas.get(pause.scope_id, waba_id) == waba_id
+        case "template":
+            return pause.scope_id == ask.template
+        case "country":
+            return pause.scope_id == ask.country
+        case "recipient":
+            return pause.scope_id == ask.recipient
+        case _:
+            return True
+
+
+def _end(pause: Pause) -> float:
+    return math.inf if pause.until is None else pause.until

@@ -1,0 +1,150 @@
+"""Sockets and servers: uvicorn with the deadlines and limits that it lacks."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_BYTES_MOST = 32 * 1024
+HEADER_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 75  # longer than a reverse proxy keeps an idle upstream connection
+GRACEFUL_SECONDS = 5
+BACKLOG = 2048
+
+
+class Protocol(HttpToolsProtocol):
+    """httptools' protocol with a deadline and a size limit for headers; without them an idle client stays for ever."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._is_in_headers = True
+        self._header_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of the first request."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the headers have grown too large; the clock runs while they are unfinished."""
+        if self._is_in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._is_in_headers:
+            if self._deadline is not None:
+                self._stop_clock()
+        elif self._header_bytes > HEADER_BYTES_MOST:
+            self._end(b"431 Request Header Fields Too Large")
+        elif self._deadline is None and self._header_bytes:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun."""
+        self._is_in_headers = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that its headers are read; refuse them where they are too large in one piece."""
+        self._is_in_headers = False
+        self._header_bytes = 0
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > HEADER_BYTES_MOST:
+            self._end(b"431 Request Header Fields Too Large")
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request's headers."""
+        if self.cycle is not None:
+            super().on_message_complete()
+        self._is_in_headers = True
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body that somebody reads."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._header_bytes:
+            self._end(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _end(self, status: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.transport.close()
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install nothing."""
+        yield
+
+
+def server(app: Any) -> Server:
+    """Return a server for an ASGI application."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http=Protocol,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def bind(address: str) -> socket.socket:
+    """Return a socket bound to HOST:PORT; raise ValueError for what is no address, OSError where it is taken."""
+    host, port = split(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    bound.set_inheritable(False)
+    return bound
+
+
+def split(address: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`, `:PORT` or `[IPv6]:PORT`."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"not an address: {address!r}; write it as HOST:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 (as Prometheus reads `:PORT`)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a host's address."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")

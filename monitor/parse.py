@@ -1,0 +1,288 @@
+"""A webhook body as events: tolerant of everything, raising for nothing.
+
+Facts of the shapes: Meta's Webhooks reference of the WhatsApp Business Platform. What is missing or of another type is
+read as far as it can be; what can't be read becomes Unparsed with the path of the place, and its neighbours are kept.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
+
+Pseudonym = Callable[[str], str]
+TEXT_MOST = 512  # longest text kept of any value; a wamid has about 60 characters, callback data up to 512
+_ITEMS = ("statuses", "messages", "errors")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_DIGITS = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
+_EARLIEST, _LATEST = 0.0, 253_402_300_800.0  # 1970 to 9999: beyond it no calendar library goes
+_MILLISECONDS_FROM = 100_000_000_000.0  # a unix time of five digits of years is one in milliseconds
+_decode = msgspec.json.Decoder().decode
+
+
+def delivery(body: bytes, received_at: float, pseudonym: Pseudonym) -> list[MetaEvent]:
+    """Return what one webhook body says, in its order; never empty."""
+    try:
+        root = _root(body)
+    except (ValueError, RecursionError) as error:
+        reason = "too_deep" if isinstance(error, RecursionError) else "not_json"
+        return [Unparsed(_digest("body", body), "", received_at, reason, "")]
+    reading = _Reading(received_at, pseudonym, hashlib.blake2b(body, digest_size=12).hexdigest())
+    if not isinstance(root, dict):
+        return [reading.unparsed("", "not_an_object", "")]
+    events = list(reading.entries(root))
+    return events or [reading.unparsed("", "empty", "")]
+
+
+def _root(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Meta cuts texts without regard to surrogate pairs; the standard library reads such a body, msgspec does not.
+        return json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
+
+
+class _Reading:
+    """The walk over one body: what each event needs to know of the delivery."""
+
+    __slots__ = ("_body_key", "_pseudonym", "_received_at")
+
+    def __init__(self, received_at: float, pseudonym: Pseudonym, body_key: str) -> None:
+        self._received_at = received_at
+        self._pseudonym = pseudonym
+        self._body_key = body_key
+
+    def unparsed(self, waba_id: str, reason: str, path: str) -> Unparsed:
+        return Unparsed(f"{self._body_key}|{path}", waba_id, self._received_at, reason, path)
+
+    def entries(self, root: dict[Any, Any]) -> Iterator[MetaEvent]:
+        entries = root.get("entry")
+        if not isinstance(entries, list):
+            if entries is not None:
+                yield self.unparsed("", "entry_not_a_list", "entry")
+            return
+        for number, entry in enumerate(entries):
+            path = f"entry[{number}]"
+            if not isinstance(entry, dict):
+                yield self.unparsed("", "entry_not_an_object", path)
+                continue
+            waba_id = _text(entry.get("id"))
+            changes = entry.get("changes")
+            if not isinstance(changes, list):
+                yield self.unparsed(waba_id, "changes_not_a_list", f"{path}.changes")
+                continue
+            for place, change in enumerate(changes):
+                yield from self._change(waba_id, entry, change, f"{path}.changes[{place}]")
+
+    def _change(self, waba_id: str, entry: dict[Any, Any], change: Any, path: str) -> Iterator[MetaEvent]:
+        if not isinstance(change, dict):
+            yield self.unparsed(waba_id, "change_not_an_object", path)
+            return
+        field, value = _text(change.get("field")), change.get("value")
+        if not field:
+            yield self.unparsed(waba_id, "field_missing", f"{path}.field")
+            return
+        occurred_at = self._time(entry.get("time"))
+        if field != "messages":
+            yield self._account(waba_id, entry, field, value, occurred_at, path)
+            if isinstance(value, dict):
+                for place, error in self._objects(waba_id, value, "errors", path):
+                    if isinstance(error, dict):
+                        yield self._error_report(waba_id, _phone(value), entry, field, error, occurred_at, place)
+            return
+        if not isinstance(value, dict):
+            yield self.unparsed(waba_id, "value_not_an_object", f"{path}.value")
+            return
+        is_empty = True
+        for event in self._messages_value(waba_id, value, entry, occurred_at, path):
+            is_empty = False
+            yield event
+        if is_empty:
+            yield self.unparsed(waba_id, "value_empty", f"{path}.value")
+
+    def _messages_value(
+        self, waba_id: str, value: dict[Any, Any], entry: dict[Any, Any], occurred_at: float, path: str
+    ) -> Iterator[MetaEvent]:
+        phone_number_id = _phone(value)
+        for name in _ITEMS:
+            for place, item in self._objects(waba_id, value, name, path):
+                if not isinstance(item, dict):
+                    yield item if isinstance(item, Unparsed) else self.unparsed(waba_id, f"{name}_not_an_object", place)
+                elif name == "statuses":
+                    status = self._status(waba_id, phone_number_id, item, place)
+                    yield status
+                    if isinstance(status, Unparsed):  # what an unreadable status reports must still be heard
+                        for error in _dictionaries(item.get("errors")):
+                            yield self._error_report(
+                                waba_id, phone_number_id, entry, "messages", error, occurred_at, place
+                            )
+                elif name == "messages":
+                    yield self._message(waba_id, phone_number_id, value, item, place)
+                else:
+                    yield self._error_report(waba_id, phone_number_id, entry, "messages", item, occurred_at, place)
+
+    def _objects(self, waba_id: str, value: dict[Any, Any], name: str, path: str) -> Iterator[tuple[str, Any]]:
+        items = value.get(name)
+        if items is None:
+            return
+        if isinstance(items, dict):  # seen from gateways that unwrap lists of one
+            items = [items]
+        if not isinstance(items, list):
+            place = f"{path}.value.{name}"
+            yield place, self.unparsed(waba_id, f"{name}_not_a_list", place)
+            return
+        for number, item in enumerate(items):
+            yield f"{path}.value.{name}[{number}]", item
+
+    def _status(self, waba_id: str, phone_number_id: str, item: dict[Any, Any], place: str) -> Status | Unparsed:
+        wamid, status = _text(item.get("id")), _text(item.get("status"))
+        if not wamid:
+            return self.unparsed(waba_id, "status_without_id", place)
+        if not status:
+            return self.unparsed(waba_id, "status_without_status", place)
+        timestamp = item.get("timestamp")
+        pricing = _pricing(item.get("pricing"))
+        recipient = _text(item.get("recipient_user_id")) or _text(item.get("recipient_id"))
+        return Status(
+            f"{wamid}|{status}|{_text(timestamp)}",
+            waba_id,
+            phone_number_id,
+            self._time(timestamp),
+            wamid,
+            status,
+            self._pseudonym(recipient),
+            (pricing.category if pricing else "") or _origin(item.get("conversation")),
+            pricing,
+            _errors(item.get("errors")),
+            _text(item.get("biz_opaque_callback_data")),
+        )
+
+    def _message(
+        self, waba_id: str, phone_number_id: str, value: dict[Any, Any], item: dict[Any, Any], place: str
+    ) -> InboundMessage | Unparsed:
+        wamid = _text(item.get("id"))
+        if not wamid:
+            return self.unparsed(waba_id, "message_without_id", place)
+        sender = _text(item.get("from_user_id")) or _contact_user_id(value) or _text(item.get("from"))
+        return InboundMessage(
+            f"{wamid}|received",
+            waba_id,
+            phone_number_id,
+            self._time(item.get("timestamp")),
+            wamid,
+            _text(item.get("type")) or "unknown",
+            self._pseudonym(sender),
+            _errors(item.get("errors")),
+        )
+
+    def _error_report(
+        self,
+        waba_id: str,
+        phone_number_id: str,
+        entry: dict[Any, Any],
+        field: str,
+        item: dict[Any, Any],
+        occurred_at: float,
+        place: str,
+    ) -> ErrorReport:
+        # Without a time of its own, two equal errors of two bodies are two errors.
+        key = _digest(field, entry["time"], item) if entry.get("time") is not None else f"{self._body_key}|{place}"
+        return ErrorReport(key, waba_id, phone_number_id, occurred_at, field, _error(item))
+
+    def _account(
+        self, waba_id: str, entry: dict[Any, Any], field: str, value: Any, occurred_at: float, path: str
+    ) -> AccountEvent:
+        event = _text(value.get("event")) or _text(value.get("decision")) if isinstance(value, dict) else ""
+        has_time = entry.get("time") is not None
+        key = _digest(field, entry["time"], waba_id, value) if has_time else f"{self._body_key}|{path}"
+        return AccountEvent(key, waba_id, _phone(value) if isinstance(value, dict) else "", occurred_at, field, event)
+
+    def _time(self, value: Any) -> float:
+        seconds = _number(value)
+        if seconds is None:
+            return self._received_at
+        if seconds >= _MILLISECONDS_FROM:
+            seconds /= 1000
+        return seconds if _EARLIEST < seconds < _LATEST else self._received_at
+
+
+def _text(value: Any) -> str:
+    """Return a scalar as clean text: no lone surrogates, no NUL, bounded; empty for anything else."""
+    if isinstance(value, str):
+        if not value.isascii():
+            value = _SURROGATES.sub("\ufffd", value)
+        text: str = value.replace("\0", "")
+        return text[:TEXT_MOST]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return str(value)[:TEXT_MOST]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return float(value) if _DIGITS.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value) if abs(value) < 1e18 else None
+    return number if number == number else None
+
+
+def _integer(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _phone(value: dict[Any, Any]) -> str:
+    metadata = value.get("metadata")
+    return _text(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
+
+
+def _contact_user_id(value: dict[Any, Any]) -> str:
+    contacts = value.get("contacts")
+    if isinstance(contacts, list) and len(contacts) == 1 and isinstance(contacts[0], dict):
+        return _text(contacts[0].get("user_id"))
+    return ""
+
+
+def _pricing(value: Any) -> Pricing | None:
+    if not isinstance(value, dict):
+        return None
+    billable = value.get("billable")
+    return Pricing(
+        _text(value.get("category")),
+        _text(value.get("pricing_model")),
+        str(billable).lower() if isinstance(billable, bool) else _text(billable).lower(),
+    )
+
+
+def _origin(conversation: Any) -> str:
+    origin = conversation.get("origin") if isinstance(conversation, dict) else None
+    return _text(origin.get("type")) if isinstance(origin, dict) else ""
+
+
+def _errors(value: Any) -> tuple[MetaError, ...]:
+    return tuple(map(_error, _dictionaries(value))) if value else ()
+
+
+def _dictionaries(value: Any) -> list[dict[Any, Any]]:
+    if isinstance(value, dict):
+        return [value]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _error(item: dict[Any, Any]) -> MetaError:
+    data = item.get("error_data")
+    details = _text(data.get("details")) if isinstance(data, dict) else _text(data)
+    return MetaError(_integer(item.get("code")), _text(item.get("title")) or _text(item.get("message")), details)
+
+
+def _digest(*parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
+        digest.update(b"|")
+    return digest.hexdigest()

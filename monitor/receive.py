@@ -1,0 +1,194 @@
+"""The public listener's application: Meta's webhook path and nothing else.
+
+A plain ASGI callable, since this is the hot path: a framework's router and response objects would cost a third of it.
+"""
+
+import asyncio
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from monitor import signature
+from monitor.store.protocol import WEBHOOK, Arrival, StoreUnavailableError
+
+BODY_BYTES_MOST = 4 * 1024 * 1024  # Meta sends up to 3 MB
+DISCARD_BYTES_MOST = 16 * 1024 * 1024  # what is read of a body that is too large, so that the sender hears the answer
+IN_FLIGHT_BYTES_MOST = 64 * 1024 * 1024
+WAITING_MOST = 5_000
+BODY_SECONDS = 15.0
+RETRY_AFTER = b"5"
+_CHALLENGE = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Journal(Protocol):
+    """What receiving needs of a store."""
+
+    @property
+    def waiting(self) -> int:
+        """How many arrivals wait for their commit."""
+        ...
+
+    async def append(self, arrival: Arrival) -> int | None:
+        """Journal durably; None for a copy."""
+        ...
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Whom we let in: the path, and the secrets any of which may have signed."""
+
+    path: str
+    app_secrets: tuple[bytes, ...]
+    verify_tokens: tuple[bytes, ...]
+
+
+class Receiver:
+    """Answers the public listener; `door` may be replaced while it runs."""
+
+    def __init__(
+        self,
+        door: Door,
+        journal: Journal,
+        *,
+        clock: Callable[[], float],
+        count: Callable[[str], None],
+        journaled: Callable[[], None],
+    ) -> None:
+        self.door = door
+        self._journal = journal
+        self._clock = clock
+        self._count = count
+        self._journaled = journaled
+        self._in_flight_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route one request."""
+        if scope["type"] != "http" or scope["path"] != self.door.path:
+            await _answer(send, 404)
+        elif scope["method"] == "POST":
+            await self.receive(scope["headers"], receive, send)
+        elif scope["method"] == "GET":
+            await self.verify(scope["query_string"], send)
+        else:
+            await _answer(send, 404)
+
+    async def receive(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+        """Verify, journal, answer: 200 only once the delivery is durable."""
+        signatures = [value for name, value in headers if name == b"x-hub-signature-256"]
+        fault = signature.form_fault(signatures)
+        if fault is not None:
+            return await self._refuse(send, 401, fault)
+        named = dict(headers)
+        if named.get(b"content-encoding", b"identity") != b"identity":
+            return await _answer(send, 415)
+        declared = _length(named)
+        if declared > BODY_BYTES_MOST:
+            await _discard(receive)
+            return await self._refuse(send, 413, "too_large")
+        if self._journal.waiting >= WAITING_MOST or self._in_flight_bytes + declared > IN_FLIGHT_BYTES_MOST:
+            return await self._refuse(send, 503, "overloaded")
+        self._in_flight_bytes += declared
+        try:
+            await self._take(signatures[0], receive, send)
+        finally:
+            self._in_flight_bytes -= declared
+
+    async def verify(self, query: bytes, send: Send) -> None:
+        """Answer Meta's subscription check with its challenge, if it knows one of the tokens."""
+        asked = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+        mode, token, challenge = (_only(asked, name) for name in ("hub.mode", "hub.verify_token", "hub.challenge"))
+        claimed = token.encode()
+        is_known = False
+        for known in self.door.verify_tokens:
+            is_known |= hmac.compare_digest(known, claimed)
+        if mode != "subscribe" or not is_known or _CHALLENGE.fullmatch(challenge) is None:
+            return await _answer(send, 403)
+        return await _answer(send, 200, challenge.encode(), _NOSNIFF)
+
+    async def _take(self, claimed: bytes, receive: Receive, send: Send) -> None:
+        body = await _body(receive)
+        if isinstance(body, int):
+            if body == 413:
+                self._count("too_large")
+            return await _answer(send, body) if body else None
+        if not signature.verify(body, claimed, self.door.app_secrets):
+            return await self._refuse(send, 401, signature.MISMATCH)
+        try:
+            position = await self._journal.append(Arrival(WEBHOOK, self._clock(), body, claimed.decode("ascii")))
+        except StoreUnavailableError:
+            return await self._refuse(send, 503, "journal_unavailable")
+        self._journaled()
+        self._count("duplicate" if position is None else "accepted")
+        return await _answer(send, 200)
+
+    async def _refuse(self, send: Send, status: int, outcome: str) -> None:
+        self._count(outcome)
+        extra = ((b"retry-after", RETRY_AFTER),) if status == 503 else ()
+        await _answer(send, status, b"", *extra)
+
+
+async def _body(receive: Receive) -> bytes | int:
+    """Return the body, or the status that ends the request: 408, 413, or 0 where nobody is left to answer."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return 0
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    chunks = [body]
+    size = len(body)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while message.get("more_body", False):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return 0
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > BODY_BYTES_MOST:
+                    await _discard(receive)
+                    return 413
+    except TimeoutError:
+        return 408
+    return b"".join(chunks)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while without keeping anything: a sender that is cut off sees a reset instead of the answer."""
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while size < DISCARD_BYTES_MOST:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+async def _answer(send: Send, status: int, body: bytes = b"", *headers: tuple[bytes, bytes]) -> None:
+    closing = ((b"connection", b"close"),) if status in {408, 413} else ()
+    length = (b"content-length", str(len(body)).encode())
+    kind = (_PLAIN,) if body else ()
+    await send({"type": "http.response.start", "status": status, "headers": [length, *kind, *closing, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _length(headers: Mapping[bytes, bytes]) -> int:
+    value = headers.get(b"content-length", b"0")
+    return int(value) if value.isdigit() and len(value) < 19 else BODY_BYTES_MOST + 1
+
+
+def _only(asked: dict[str, list[str]], name: str) -> str:
+    values = asked.get(name, [])
+    return values[0] if len(values) == 1 else ""

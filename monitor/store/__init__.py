@@ -1,0 +1,1 @@
+"""The durable journal and everything that follows from it, behind one protocol."""

@@ -1,0 +1,207 @@
+"""What a store promises, and the records that pass through it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from monitor.actions import Alert, Flag, Pause, Resend
+from monitor.messages import Message
+from monitor.standing import Change, Standing
+
+WEBHOOK = "webhook"
+OPERATOR = "operator"
+
+
+class StoreUnavailableError(Exception):
+    """Nothing was written; the same call may succeed later."""
+
+
+class StoreInUseError(Exception):
+    """Another process holds the store, or the store is of a kind that this version can't read."""
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """What is to be journaled: `signature` is Meta's header as it came, empty for an operator's act."""
+
+    kind: str
+    received_at: float
+    body: bytes
+    signature: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One place of the journal."""
+
+    position: int
+    kind: str
+    received_at: float
+    body: bytes
+    signature: str
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    """One thing that must leave for one destination; `reference` is a journal position or an alert's id."""
+
+    id: int
+    destination: str
+    kind: str
+    reference: str
+    created_at: float
+    attempts: int
+    sent: int
+    error: str = ""
+    state: str = "pending"
+
+
+class Enqueue(msgspec.Struct, frozen=True):
+    """An outbox row to be written with the changes that it follows from."""
+
+    destination: str
+    kind: str
+    reference: str
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What became of a claimed row: done, to be tried or sent again at `next_at`, or dead."""
+
+    id: int
+    outcome: str
+    next_at: float = 0.0
+    error: str = ""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """All that one pipeline step changes, written in one transaction with the cursor."""
+
+    cursor: int
+    now: float
+    messages: Sequence[Message] = ()
+    seen: Mapping[str, float] = {}
+    numbers: Mapping[str, str] = {}
+    changes: Sequence[Change] = ()
+    superseded_wamids: Sequence[str] = ()
+    outbox: Sequence[Enqueue] = ()
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """How much waits for one destination: `oldest_at` is None when nothing does."""
+
+    pending: int
+    dead: int
+    oldest_at: float | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some records, newest first, and the cursor of the next page (empty on the last one)."""
+
+    items: list[Any]
+    next_cursor: str
+
+
+class Store(Protocol):
+    """The one seam to durable state. Every write is durable when its call returns, or raises StoreUnavailableError."""
+
+    async def append(self, arrival: Arrival) -> int | None:
+        """Journal it with a forward row per destination; return its position, or None for a copy of a known body."""
+        ...
+
+    async def read(self, after: int, limit: int) -> list[Entry]:
+        """Return the entries behind a position, in order."""
+        ...
+
+    async def read_since(
+        self, received_at: float, after: int, until: int, limit: int, containing: bytes = b""
+    ) -> list[Entry]:
+        """Return webhook entries received at or after a time, behind `after`, up to `until`, that hold some bytes."""
+        ...
+
+    async def entry(self, position: int) -> Entry | None:
+        """Return one entry, or None where retention has removed it."""
+        ...
+
+    async def cursor(self) -> int:
+        """Return the position up to which the journal has been acted upon."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Write one step's changes and its cursor, all or nothing."""
+        ...
+
+    async def messages(self, wamids: Sequence[str]) -> dict[str, Message]:
+        """Return what is known of these messages."""
+        ...
+
+    async def seen(self, keys: Sequence[str]) -> dict[str, float]:
+        """Return when those of these event keys were received that have been acted upon."""
+        ...
+
+    async def standing(self, now: float) -> Standing:
+        """Return what stands, or was just over, at `now`."""
+        ...
+
+    async def numbers(self) -> dict[str, str]:
+        """Return the account of each phone number id that was ever seen."""
+        ...
+
+    async def claim(
+        self, destination: str, now: float, lease_seconds: float, limit: int, *, is_ordered: bool
+    ) -> list[OutboxRow]:
+        """Lease rows that are due, oldest first; in an ordered destination nothing overtakes a row that waits."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement], claimed: Sequence[int]) -> None:
+        """Write what became of claimed rows; rows that were claimed and are not named are free again."""
+        ...
+
+    async def backlog(self) -> dict[str, Backlog]:
+        """Return how much waits for each destination."""
+        ...
+
+    async def pauses(self, before: str, limit: int, *, active_at: float | None) -> Page:
+        """Return pauses, newest first; only those in force at `active_at` where it is given."""
+        ...
+
+    async def flags(self, before: str, limit: int, *, is_open: bool | None) -> Page:
+        """Return flags, newest first."""
+        ...
+
+    async def resends(self, before: str, limit: int, *, state: str) -> Page:
+        """Return resends, newest first."""
+        ...
+
+    async def audit(self, before: str, limit: int) -> Page:
+        """Return who did what, newest first."""
+        ...
+
+    async def recent_messages(self, before: str, limit: int, *, recipient: str, state: str) -> Page:
+        """Return messages, newest first."""
+        ...
+
+    async def due_resends(self, now: float, limit: int) -> list[Resend]:
+        """Return resends that a worker may take now."""
+        ...
+
+    async def resend(self, resend_id: str) -> Resend | None:
+        """Return one resend."""
+        ...
+
+    async def pause(self, pause_id: str) -> Pause | None:
+        """Return one pause."""
+        ...
+
+    async def flag(self, flag_id: str) -> Flag | None:
+        """Return one flag."""
+        ...
+
+    async def alert(self, alert_id: str) -> Alert | None:
+        """Return one alert."""
+        ...
+
+    async def prune(self, before: float, limit: int) -> int:
+        """Remove up to `limit` journal entries and messages older than a time that nothing waits for; say how many."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted and let go of the store."""
+        ...

@@ -1,0 +1,170 @@
+"""The one thread that writes: whatever waits when a commit ends forms the next transaction (group commit)."""
+
+import asyncio
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from monitor.store.protocol import Arrival, Entry, StoreUnavailableError
+
+_DIGEST_BYTES = 16
+_INSERT = """INSERT INTO journal (position, kind, received_at, digest, signature, body)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"""
+_FORWARD = """INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)
+    VALUES (?, 'forward', ?, 'pending', ?, ?, 0, 0, '')"""
+
+Work = Callable[[sqlite3.Connection], Any]
+_Outcome = tuple[list[Entry | None], list[Any]]
+
+
+class Writer:
+    """Holds the only connection that ever writes or checkpoints.
+
+    A failed transaction leaves nothing behind and fails every caller in it. After an I/O error nothing more is written:
+    a failed fsync must not be retried (the pages may be gone), so `is_broken` asks for a restart.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, last_position: int) -> None:
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(1, "store-writer")
+        self._next_position = last_position + 1
+        self._arrivals: list[Arrival] = []
+        self._works: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._group: asyncio.Future[list[Entry | None]] | None = None
+        self._flushing: asyncio.Future[_Outcome] | None = None
+        self.forward_to: tuple[str, ...] = ()
+        self.is_broken = False
+        self.on_appended: Callable[[Sequence[Entry]], None] = lambda _: None
+        self.on_flush: Callable[[float, int], None] = lambda _seconds, _count: None
+
+    @property
+    def waiting(self) -> int:
+        """How many arrivals wait for a transaction."""
+        return len(self._arrivals)
+
+    @property
+    def last_position(self) -> int:
+        """The position of the newest durable entry."""
+        return self._next_position - 1
+
+    async def append(self, arrival: Arrival) -> Entry | None:
+        """Journal an arrival; return its entry, or None for a copy of a known body."""
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_future()
+        group, index = self._group, len(self._arrivals)
+        self._arrivals.append(arrival)
+        self._flush_soon()
+        return (await asyncio.shield(group))[index]  # shielded: one caller that is cancelled must not wake the rest
+
+    async def run(self, work: Work) -> Any:
+        """Run a function of the connection within a transaction and return what it returns, once that is durable."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._works.append((work, future))
+        self._flush_soon()
+        return await future
+
+    async def close(self) -> None:
+        """Write what waits, checkpoint and close."""
+        while self._flushing is not None:
+            await asyncio.wait([self._flushing])
+            await asyncio.sleep(0)
+        self._thread.shutdown(wait=True)
+        self._connection.close()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
+            self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        arrivals, works, group = self._arrivals, self._works, self._group
+        self._arrivals, self._works, self._group = [], [], None
+        started_at = loop.time()
+        flushing = loop.run_in_executor(self._thread, self._transact, arrivals, [work for work, _ in works])
+        self._flushing = flushing
+
+        def finished(flushed: asyncio.Future[_Outcome]) -> None:
+            self._flushing = None
+            error = flushed.exception()
+            if error is None:
+                entries, results = flushed.result()
+                self.on_appended([entry for entry in entries if entry is not None])
+                if group is not None and not group.done():
+                    group.set_result(entries)
+                for (_, future), result in zip(works, results, strict=True):
+                    _settle(future, result)
+                self.on_flush(loop.time() - started_at, len(arrivals))
+            else:
+                failed: list[asyncio.Future[Any]] = [future for _, future in works]
+                if group is not None:
+                    failed.append(group)
+                for future in failed:
+                    if not future.done():
+                        future.set_exception(error)
+                        future.exception()  # a caller that went away must not make asyncio complain
+            if self._arrivals or self._works:
+                self._flush()
+
+        flushing.add_done_callback(finished)
+
+    def _transact(self, arrivals: Sequence[Arrival], works: Sequence[Work]) -> _Outcome:
+        """Write one group; runs on the writer's thread."""
+        if self.is_broken:
+            raise StoreUnavailableError("the store failed; a restart recovers it")
+        connection = self._connection
+        position = self._next_position
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            entries = [self._insert(arrival) for arrival in arrivals]
+            results = [self._apart(work) for work in works]
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._next_position = position
+            name = getattr(error, "sqlite_errorname", "")
+            self.is_broken = name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_"))
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise StoreUnavailableError(f"{name or type(error).__name__}: {error}") from error
+        return entries, results
+
+    def _insert(self, arrival: Arrival) -> Entry | None:
+        connection = self._connection
+        is_webhook = arrival.kind == "webhook"
+        digest = hashlib.blake2b(arrival.body, digest_size=_DIGEST_BYTES).digest() if is_webhook else None
+        position = self._next_position
+        cursor = connection.execute(
+            _INSERT, (position, arrival.kind, arrival.received_at, digest, arrival.signature, arrival.body)
+        )
+        if cursor.rowcount == 0:
+            return None
+        self._next_position += 1
+        if is_webhook:
+            for destination in self.forward_to:
+                connection.execute(_FORWARD, (destination, str(position), arrival.received_at, arrival.received_at))
+        return Entry(position, arrival.kind, arrival.received_at, arrival.body, arrival.signature)
+
+    def _apart(self, work: Work) -> Any:
+        """Run one work so that its own mistake undoes only itself."""
+        connection = self._connection
+        connection.execute("SAVEPOINT work")
+        try:
+            result = work(connection)
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 (returned to the caller of `run`, who raises it)
+            connection.execute("ROLLBACK TO work")
+            result = error
+        connection.execute("RELEASE work")
+        return result
+
+
+def _settle(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,1 @@
+"""The internal listener: gate, API, metrics and the status page."""

@@ -1,0 +1,88 @@
+"""What operators and workers may ask for over HTTP, read strictly."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from monitor import durations
+from monitor.actions import LANES, SCOPES
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+LEASE_SECONDS = 300.0
+
+
+class AskError(ValueError):
+    """The request can't be taken; the message says what is allowed."""
+
+
+class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every write says who and why."""
+
+    actor: Text
+    reason: Text
+
+
+class PauseAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Pause a scope: `for` a duration or `until: resumed` (the default)."""
+
+    actor: Text
+    reason: Text
+    scope: ShortText = ""
+    scope_id: ShortText = ""
+    waba_id: ShortText = ""
+    phone_number_id: ShortText = ""
+    lane: ShortText = "all"
+    seconds: ShortText | None = msgspec.field(default=None, name="for")
+    until: Literal["resumed"] | None = None
+
+
+class ClaimAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Take up to `limit` resends for the length of `lease`."""
+
+    actor: Text
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    lease: ShortText = "5m"
+
+
+class AckAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Say what became of a resend."""
+
+    actor: Text
+    outcome: Literal["sent", "dropped", "released"] = "sent"
+    reason: ShortText = ""
+
+
+def scope_of(ask: PauseAsk) -> tuple[str, str]:
+    """Return scope and id; raise AskError unless they fit together."""
+    given = {"waba": ask.waba_id, "phone_number": ask.phone_number_id}
+    named = [scope for scope, scope_id in given.items() if scope_id]
+    scope = ask.scope or ("phone_number" if ask.phone_number_id else named[0] if named else "")
+    scope_id = ask.scope_id or given.get(scope, "")
+    if scope not in SCOPES:
+        raise AskError(f"scope must be one of {', '.join(SCOPES)}")
+    if (scope == "all") == bool(scope_id):
+        raise AskError("scope_id is needed" if scope != "all" else "scope all takes no scope_id")
+    if ask.lane not in LANES:
+        raise AskError(f"lane must be one of {', '.join(LANES)}")
+    return scope, scope_id
+
+
+def end_of(ask: PauseAsk, now: float) -> float | None:
+    """Return when the pause ends, None where someone must resume; raise AskError for both or a bad duration."""
+    if ask.seconds is None:
+        return None
+    if ask.until is not None:
+        raise AskError("say either for or until")
+    return now + positive(ask.seconds, "for")
+
+
+def positive(text: str, name: str) -> float:
+    """Return a duration's seconds; raise AskError for what is none, or for none at all."""
+    try:
+        seconds = durations.parse(text)
+    except ValueError as error:
+        raise AskError(f"{name}: {error}") from None
+    if seconds <= 0:
+        raise AskError(f"{name}: must be longer than 0s")
+    return seconds

@@ -1,0 +1,145 @@
+"""The internal listener's application: gate first, everything else through Starlette's router."""
+
+import asyncio
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from monitor.actions import Pause
+from monitor.config import Loaded
+from monitor.document import Mistake
+from monitor.metrics import Metrics, Page
+from monitor.pipeline import Pipeline
+from monitor.receive import Receive, Scope, Send
+from monitor.store.protocol import Store
+from monitor.web.access import Access
+from monitor.web.api import Api
+from monitor.web.gate import PATH as GATE_PATH
+from monitor.web.gate import GateEndpoint
+from monitor.web.page import StatusPage
+
+NAMES_MOST = 50  # `name[]` values of one scrape
+GZIP_LEVEL = 5
+
+
+class Parts(Protocol):
+    """What the internal listener shows and steers."""
+
+    loaded: Loaded
+    metrics: Metrics
+    page: Page
+    pipeline: Pipeline
+    rendering: Executor
+    clock: Callable[[], float]
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should come."""
+        ...
+
+    async def reload(self) -> Sequence[Mistake]:
+        """Take up changed files; return what is wrong with them."""
+        ...
+
+    async def refresh(self) -> None:
+        """Prepare a scrape."""
+        ...
+
+
+def internal(parts: Parts, hash_key: bytes) -> Access:
+    """Return the ASGI application."""
+    own = _Own(parts)
+    status_page = StatusPage(parts.store, parts.pipeline, parts.clock)
+    router = Starlette(
+        routes=[
+            Route("/", status_page.page),
+            Route("/status.css", status_page.style),
+            Route("/metrics", own.metrics),
+            Route("/-/healthy", own.healthy),
+            Route("/-/ready", own.ready),
+            Route("/-/reload", own.reload, methods=["POST", "PUT"]),
+            *Api(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+        ]
+    )
+
+    def pauses() -> Mapping[str, Pause]:
+        return parts.pipeline.standing.pauses
+
+    def count(verdict: str, reason: str) -> None:
+        parts.metrics.gate_checks.of(verdict, reason, "check").inc()
+
+    gate = GateEndpoint(pauses, lambda: parts.pipeline.numbers, hash_key, clock=parts.clock, count=count)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
+            if not parts.pipeline.is_loaded:
+                await _unready(scope, receive, send)
+                return
+            await gate(scope, receive, send)
+            return
+        await router(scope, receive, send)
+
+    return Access(route, lambda: parts.loaded.operator_tokens)
+
+
+class _Own:
+    """What the process tells of itself."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer a scrape in the format that was asked for; written on a thread of its own."""
+        parts = self._parts
+        names = tuple(sorted(set(request.query_params.getlist("name[]"))))
+        if len(names) > NAMES_MOST:
+            return PlainTextResponse(f"at most {NAMES_MOST} names\n", 400)
+        await parts.refresh()
+        accept = request.headers.get("accept", "")
+        loop = asyncio.get_running_loop()
+        body, content_type = await loop.run_in_executor(parts.rendering, parts.page.text, accept, names)
+        headers = {"Vary": "Accept, Accept-Encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body = await loop.run_in_executor(parts.rendering, gzip.compress, body, GZIP_LEVEL)
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, headers={**headers, "Content-Type": content_type})
+
+    async def healthy(self, _: Request) -> Response:
+        """Answer that the process runs."""
+        return PlainTextResponse("WhatsApp monitor is healthy.\n")
+
+    async def ready(self, _: Request) -> Response:
+        """Answer whether traffic should come."""
+        if self._parts.is_ready:
+            return PlainTextResponse("WhatsApp monitor is ready.\n")
+        return PlainTextResponse("WhatsApp monitor is not ready.\n", 503)
+
+    async def reload(self, _: Request) -> Response:
+        """Reload configuration and rules; the old ones stay on error."""
+        mistakes = await self._parts.reload()
+        if mistakes:
+            shown: list[Any] = [str(mistake) for mistake in mistakes]
+            return JSONResponse({"error": "reload_failed", "mistakes": shown}, 500)
+        return PlainTextResponse("")
+
+
+async def _unready(scope: Scope, receive: Receive, send: Send) -> None:
+    """Deny until what stands is loaded: a pause must hold from the first request after a start."""
+    answer = JSONResponse(
+        {"allow": False, "reason": "not_ready", "retry_after_seconds": 1},
+        403,
+        {"Retry-After": "1", "X-Gate-Reason": "not_ready"},
+    )
+    await answer(scope, receive, send)

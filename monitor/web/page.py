@@ -1,0 +1,68 @@
+"""The status page: is sending allowed, and if not, why; readable without JavaScript."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from monitor import __version__
+from monitor.actions import is_in_force
+from monitor.pipeline import Pipeline
+from monitor.store.protocol import Store
+
+REFRESH_SECONDS = 5
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class StatusPage:
+    """Renders what stands; every text in it is escaped."""
+
+    def __init__(self, store: Store, pipeline: Pipeline, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._clock = clock
+        templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("monitor.web"), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        templates.filters["time"] = _time
+        self._page = templates.get_template("status.html")
+        self._style = templates.get_template("status.css").render()
+
+    async def page(self, _: Request) -> Response:
+        """Answer GET /."""
+        now = self._clock()
+        standing = self._pipeline.standing
+        values: dict[str, Any] = {
+            "version": __version__,
+            "now": now,
+            "refresh_seconds": REFRESH_SECONDS,
+            "pauses": sorted(
+                (pause for pause in standing.pauses.values() if is_in_force(pause, now)), key=lambda pause: -pause.since
+            ),
+            "flags": sorted(
+                (flag for flag in standing.flags.values() if flag.resolved_at is None), key=lambda flag: -flag.last_at
+            ),
+            "resends": (await self._store.resends("", 20, state="pending")).items,
+            "audit": (await self._store.audit("", 15)).items,
+            "backlog": await self._store.backlog(),
+            "numbers": sorted(self._pipeline.numbers.items())[:100],
+            "rules": self._pipeline.plan.hash,
+        }
+        return HTMLResponse(self._page.render(values), headers=HEADERS)
+
+    async def style(self, _: Request) -> Response:
+        """Answer GET /status.css."""
+        return Response(self._style, media_type="text/css", headers=HEADERS)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
