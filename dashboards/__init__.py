@@ -1,0 +1,1 @@
+"""Grafana dashboards: built from src/, committed as JSON, loaded by provisioning/."""
