@@ -46,7 +46,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     def first(self, status: str) -> float | None:
         """Return when `status` was first reached, by Meta's clock."""
-        return min((step.occurred_at for step in self.steps if step.status == status), default=None)
+        first: float | None = None
+        for step in self.steps:
+            if step.status == status and (first is None or step.occurred_at < first):
+                first = step.occurred_at
+        return first
 
 
 class Advance(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +70,7 @@ def advance(known: Message | None, status: Status, received_at: float) -> Advanc
     A status is new unless one of the same wamid, name and timestamp came before.
     """
     stamp = status.key.rpartition("|")[2]
-    codes = tuple(error.code for error in status.errors if error.code is not None)
+    codes = tuple(error.code for error in status.errors if error.code is not None) if status.errors else ()
     step = Step(status.status, stamp, status.occurred_at, received_at, codes)
     if known is None:
         message = Message(
@@ -74,10 +78,11 @@ def advance(known: Message | None, status: Status, received_at: float) -> Advanc
             status.category, status.callback_data, status.status, (step,), status.pricing is not None,
         )  # fmt: skip
         return Advance(message, is_first=True, is_first_priced=message.is_priced)
-    if len(known.steps) >= STEPS_MOST or any(
-        before.status == step.status and before.stamp == stamp for before in known.steps
-    ):
+    if len(known.steps) >= STEPS_MOST:
         return None
+    for before in known.steps:
+        if before.status == step.status and before.stamp == stamp:
+            return None
     message = Message(
         known.wamid,
         known.waba_id or status.waba_id,
@@ -112,7 +117,9 @@ def receive(known: Message | None, inbound: InboundMessage, received_at: float) 
 
 
 def _between(known: Message, message: Message, start: str, end: str) -> float | None:
-    """Return the seconds from one status to the other when this step is what made both known."""
+    """Return the seconds from one status to the other when the newest step is what made both known."""
+    if message.steps[-1].status not in {start, end}:
+        return None
     if known.first(start) is not None and known.first(end) is not None:
         return None
     started_at, ended_at = message.first(start), message.first(end)

@@ -4,6 +4,7 @@ Facts of the shapes: Meta's Webhooks reference of the WhatsApp Business Platform
 read as far as it can be; what can't be read becomes Unparsed with the path of the place, and its neighbours are kept.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -31,7 +32,7 @@ def delivery(body: bytes, received_at: float, pseudonym: Pseudonym) -> list[Meta
     except (ValueError, RecursionError) as error:
         reason = "too_deep" if isinstance(error, RecursionError) else "not_json"
         return [Unparsed(_digest("body", body), "", received_at, reason, "")]
-    reading = _Reading(received_at, pseudonym, hashlib.blake2b(body, digest_size=12).hexdigest())
+    reading = _Reading(received_at, pseudonym, body)
     if not isinstance(root, dict):
         return [reading.unparsed("", "not_an_object", "")]
     events = list(reading.entries(root))
@@ -49,12 +50,15 @@ def _root(body: bytes) -> Any:
 class _Reading:
     """The walk over one body: what each event needs to know of the delivery."""
 
-    __slots__ = ("_body_key", "_pseudonym", "_received_at")
-
-    def __init__(self, received_at: float, pseudonym: Pseudonym, body_key: str) -> None:
+    def __init__(self, received_at: float, pseudonym: Pseudonym, body: bytes) -> None:
         self._received_at = received_at
         self._pseudonym = pseudonym
-        self._body_key = body_key
+        self._body = body
+
+    @functools.cached_property
+    def _body_key(self) -> str:
+        """What tells this body's nameless things from those of another; few bodies need it."""
+        return hashlib.blake2b(self._body, digest_size=12).hexdigest()
 
     def unparsed(self, waba_id: str, reason: str, path: str) -> Unparsed:
         return Unparsed(f"{self._body_key}|{path}", waba_id, self._received_at, reason, path)
@@ -213,6 +217,8 @@ class _Reading:
 def _text(value: Any) -> str:
     """Return a scalar as clean text: no lone surrogates, no NUL, bounded; empty for anything else."""
     if isinstance(value, str):
+        if len(value) <= TEXT_MOST and value.isascii() and "\0" not in value:
+            return value
         if not value.isascii():
             value = _SURROGATES.sub("\ufffd", value)
         text: str = value.replace("\0", "")
@@ -252,11 +258,13 @@ def _pricing(value: Any) -> Pricing | None:
     if not isinstance(value, dict):
         return None
     billable = value.get("billable")
-    return Pricing(
-        _text(value.get("category")),
-        _text(value.get("pricing_model")),
-        str(billable).lower() if isinstance(billable, bool) else _text(billable).lower(),
-    )
+    said = ("true" if billable else "false") if isinstance(billable, bool) else _text(billable).lower()
+    return _shared_pricing(_text(value.get("category")), _text(value.get("pricing_model")), said)
+
+
+@functools.lru_cache(256)  # there are about a dozen
+def _shared_pricing(category: str, pricing_model: str, billable: str) -> Pricing:
+    return Pricing(category, pricing_model, billable)
 
 
 def _origin(conversation: Any) -> str:

@@ -1,0 +1,1 @@
+"""Tests that run the whole product as its users do."""
