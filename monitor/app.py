@@ -11,7 +11,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from monitor import config as configuration
-from monitor import destinations, engine, logs, observe, pseudonyms, traces
+from monitor import codes, destinations, engine, logs, observe, pseudonyms, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
@@ -85,6 +85,7 @@ class App:
 
     async def start(self) -> None:
         """Load what stands and start the background loops."""
+        codes.catalogue()  # read now: the first error must not wait 50 ms for it
         await self.pipeline.load(self.clock())
         self.metrics.prepare_rules(rule.name for rule in self.loaded.rule_set.rules)
         for phone_number_id, waba_id in self.pipeline.numbers.items():

@@ -15,7 +15,9 @@ from monitor.document import Document, Mistake, Mistaken
 from monitor.rules import RuleSet, Seconds
 from monitor.secrets import Secret
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_WRITTEN_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# YAML ends a plain text at a brace within [ ]; so each variable is read as private characters of the same width.
+_VARIABLE = re.compile("\ue000\ue000([A-Za-z_][A-Za-z0-9_]*)\ue001")
 _SHORT_SECRET = 16
 
 SecretValue = Annotated[
@@ -215,6 +217,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     except OSError as error:
         raise Mistaken([Mistake(str(path), 0, 0, "", f"can't be read: {error.strerror}")]) from None
     mistakes: list[Mistake] = []
+    marked = _WRITTEN_VARIABLE.sub("\ue000\ue000\\1\ue001", text.decode("utf-8", "surrogateescape"))
+    text = marked.encode("utf-8", "surrogateescape")
     read = _with_variables(document.read(text, str(path)), environment, mistakes)
     directory = path.resolve().parent
     try:
@@ -296,13 +300,13 @@ def _with_variables(read: Document, environment: Mapping[str, str], mistakes: li
             return {key: replaced(inner, (*path, key)) for key, inner in value.items()}
         if isinstance(value, list):
             return [replaced(inner, (*path, number)) for number, inner in enumerate(value)]
-        if not isinstance(value, str) or "${" not in value:
+        if not isinstance(value, str) or "\ue000" not in value:
             return value
 
         def look_up(found: re.Match[str]) -> str:
             if found[1] not in environment:
                 mistakes.append(read.mistake(path, f"the environment variable {found[1]} is not set"))
-            return environment.get(found[1], found[0])
+            return environment.get(found[1], f"${{{found[1]}}}")
 
         return _VARIABLE.sub(look_up, value)
 

@@ -40,24 +40,26 @@ class Protocol(HttpToolsProtocol):
         if self._is_in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
-        if not self._is_in_headers:
-            if self._deadline is not None:
-                self._stop_clock()
-        elif self._header_bytes > HEADER_BYTES_MOST:
+        if not self._is_in_headers or not self._header_bytes:
+            return
+        if self._header_bytes > HEADER_BYTES_MOST:
             self._end(b"431 Request Header Fields Too Large")
-        elif self._deadline is None and self._header_bytes:
+        elif self._deadline is None:
             self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
     def on_message_begin(self) -> None:
         """Note that a request has begun."""
         self._is_in_headers = True
+        self._header_bytes += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Note that its headers are read; refuse them where they are too large in one piece."""
+        is_large = self._header_bytes > HEADER_BYTES_MOST
         self._is_in_headers = False
         self._header_bytes = 0
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > HEADER_BYTES_MOST:
+        self._stop_clock()
+        if is_large and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES_MOST:
             self._end(b"431 Request Header Fields Too Large")
             return
         super().on_headers_complete()

@@ -30,7 +30,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
     codes: tuple[int, ...] = ()
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message that the business sent or received, and its steps in the order in which we heard of them."""
 
     wamid: str

@@ -31,7 +31,7 @@ def delivery(body: bytes, received_at: float, pseudonym: Pseudonym) -> list[Meta
         root = _root(body)
     except (ValueError, RecursionError) as error:
         reason = "too_deep" if isinstance(error, RecursionError) else "not_json"
-        return [Unparsed(_digest("body", body), "", received_at, reason, "")]
+        return [Unparsed(hashlib.blake2b(body, digest_size=12).hexdigest(), "", received_at, reason, "")]
     reading = _Reading(received_at, pseudonym, body)
     if not isinstance(root, dict):
         return [reading.unparsed("", "not_an_object", "")]

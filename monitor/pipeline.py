@@ -35,8 +35,10 @@ from monitor.parse import Pseudonym
 from monitor.standing import Change, Moment, Standing
 from monitor.store.protocol import WEBHOOK, Commit, Enqueue, Entry, Store
 
-STEP_ENTRIES = 256
+STEP_ENTRIES = 512
 STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
+BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little, so that the next commit holds more
+BUSY_SECONDS = 0.004
 SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
 _decode_act = msgspec.json.Decoder(OperatorAct).decode
 
@@ -99,6 +101,8 @@ class Pipeline:
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self.on_step: Callable[[], None] = lambda: None
+        self._limit = STEP_ENTRIES
+        self._ahead: Batch = []
         self.cursor = 0
         self.standing = Standing()
         self.numbers: dict[str, str] = {}
@@ -141,15 +145,18 @@ class Pipeline:
         """Step for ever; returns only by an exception or cancellation."""
         while True:
             self._wake.clear()
-            if not await self.step():
+            count = await self.step()
+            if not count:
                 await self._wake.wait()
+            elif count >= BUSY_ENTRIES and not self._ahead:
+                await asyncio.sleep(BUSY_SECONDS)
 
     async def step(self) -> int:
         """Act upon the next entries and return how many; raises StoreUnavailableError, having changed nothing."""
-        entries = await self._store.read(self.cursor, STEP_ENTRIES)
-        if not entries:
+        batch = self._ahead or await self._next_batch(self.cursor)
+        self._ahead = []
+        if not batch:
             return 0
-        batch = await self._parsed(entries)
         last = batch[-1][0]
         step = Step(self.standing, await self._known(batch))
         started = time.perf_counter()
@@ -160,22 +167,24 @@ class Pipeline:
                 if time.perf_counter() - started > SLICE_SECONDS:
                     await asyncio.sleep(0)
                     started = time.perf_counter()
-        try:
-            await self._store.commit(
-                Commit(
-                    cursor=last.position,
-                    now=last.received_at,
-                    messages=list(step.changed.values()),
-                    seen=step.newly_seen,
-                    numbers=step.numbers,
-                    changes=step.changes,
-                    superseded_wamids=step.superseded,
-                    outbox=list(self._alerts_to_send(step, self.standing)),
-                )
-            )
-        except BaseException:
+        commit = Commit(
+            cursor=last.position,
+            now=last.received_at,
+            messages=list(step.changed.values()),
+            seen=step.newly_seen,
+            numbers=step.numbers,
+            changes=step.changes,
+            superseded_wamids=step.superseded,
+            outbox=list(self._alerts_to_send(step, self.standing)),
+        )
+        # What comes next is read and parsed while this is being written: neither needs to know the other.
+        failed, ahead = await asyncio.gather(
+            self._store.commit(commit), self._next_batch(last.position), return_exceptions=True
+        )
+        if failed is not None:
             await self._rebuild_windows()
-            raise
+            raise failed
+        self._ahead = [] if isinstance(ahead, BaseException) else ahead
         self.cursor = last.position
         self.standing = standing.forget(step.standing, last.received_at) if step.changes else step.standing
         self.numbers.update(step.numbers)
@@ -184,6 +193,11 @@ class Pipeline:
         if step.changes:
             self.on_step()
         return len(batch)
+
+    async def _next_batch(self, after: int) -> Batch:
+        batch = await self._parsed(await self._store.read(after, self._limit))
+        self._limit = min(STEP_ENTRIES, max(BUSY_ENTRIES, 2 * len(batch)))
+        return batch
 
     async def _parsed(self, entries: Iterable[Entry]) -> Batch:
         batch: Batch = []
@@ -219,7 +233,7 @@ class Pipeline:
                 match event:
                     case Status() | InboundMessage():
                         wamids.add(event.wamid)
-                    case ErrorReport() | AccountEvent():
+                    case ErrorReport() | AccountEvent() | Unparsed():
                         keys.add(event.key)
                     case ResendsClaimed():
                         resend_ids.update(event.resend_ids)
@@ -266,12 +280,10 @@ class Pipeline:
                 is_new = message is not None
                 if message is not None:
                     step.changed[event.wamid] = message
-            case ErrorReport() | AccountEvent():
+            case ErrorReport() | AccountEvent() | Unparsed():
                 is_new = event.key not in step.seen
                 if is_new:
                     step.seen[event.key] = step.newly_seen[event.key] = entry.received_at
-            case Unparsed():
-                pass
             case _:
                 assert_never(event)
         if not is_new:
@@ -358,9 +370,7 @@ def _took_effect(event: MetaEvent | OperatorAct, entry: Entry, known: Known) -> 
             return message is not None and any(
                 step.status == name and step.received_at == entry.received_at for step in message.steps
             )
-        case ErrorReport() | AccountEvent():
+        case ErrorReport() | AccountEvent() | Unparsed():
             return known.seen.get(event.key) == entry.received_at
-        case Unparsed():
-            return True
         case _:
             return False

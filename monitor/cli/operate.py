@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import socket
 import sys
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ _token = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
 _actor = click.option(
     "--actor",
-    default=lambda: f"{getpass.getuser()}@{socket.gethostname()}",
+    default=lambda: _me(),
     show_default="you",
     help="Who acts, for the audit.",
 )
@@ -153,6 +154,13 @@ def messages(wamid: str | None, recipient: str, as_json: bool, url: str, token: 
     if not as_json:
         click.echo(f"{answer['wamid']}: {answer['state']}")
     _show(answer, "timeline", ("timestamp", "status", "codes", "received_at"), as_json, "")
+
+
+def _me() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container's user often has no name
+        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 def _call(method: str, url: str, path: str, token: str | None, body: dict[str, Any] | None = None) -> dict[str, Any]:

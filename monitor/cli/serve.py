@@ -16,7 +16,7 @@ from monitor.document import Mistaken
 from monitor.store.protocol import StoreInUseError
 
 FAILED, WRONG, IN_USE = 1, 2, 3
-SWITCH_SECONDS = 0.001  # how long a thread may keep the interpreter: the default 5 ms shows in the gate's p99
+SWITCH_SECONDS = 0.0001  # how long a thread may keep the interpreter: the default 5 ms shows in the gate's p99
 WATCH_SECONDS = 0.2
 GC_OBJECTS = 20_000  # records hold no cycles; the default of 700 collects several times in each pipeline step
 

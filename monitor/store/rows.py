@@ -9,22 +9,28 @@ import msgspec
 from monitor.actions import Alert, AuditEntry, Flag, Pause, Resend
 from monitor.messages import Message, Step
 from monitor.standing import Change
+from monitor.store import bulk
 from monitor.store.protocol import Commit, Settlement
 
 _encode = msgspec.json.Encoder().encode
+_decode_messages = msgspec.json.Decoder(tuple[Message, ...]).decode
 _decode_steps = msgspec.json.Decoder(tuple[Step, ...]).decode
 MESSAGE_COLUMNS = (
     "wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, steps, is_priced"
 )
-_PUT_MESSAGE = f"""INSERT INTO messages ({MESSAGE_COLUMNS}, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (wamid) DO UPDATE SET waba_id = excluded.waba_id, phone_number_id = excluded.phone_number_id,
+# One row whatever their number, for the reason in bulk.py; the order of Message's own fields.
+KNOWN_MESSAGES = """SELECT json_group_array(json_array(wamid, waba_id, phone_number_id, recipient, direction, category,
+    callback_data, state, json(steps), json(iif(is_priced, 'true', 'false'))))
+    FROM messages WHERE wamid IN (SELECT value FROM json_each(?))"""
+_MESSAGES = f"INSERT INTO messages ({MESSAGE_COLUMNS}, updated_at)"
+_NEWER = """ON CONFLICT (wamid) DO UPDATE SET waba_id = excluded.waba_id, phone_number_id = excluded.phone_number_id,
     recipient = excluded.recipient, category = excluded.category, callback_data = excluded.callback_data,
-    state = excluded.state, steps = excluded.steps, is_priced = excluded.is_priced, updated_at = excluded.updated_at"""  # noqa: S608 (a constant)
+    state = excluded.state, steps = excluded.steps, is_priced = excluded.is_priced, updated_at = excluded.updated_at"""
 
 
 def commit(connection: sqlite3.Connection, step: Commit) -> None:
     """Write all that one pipeline step changes."""
-    connection.executemany(_PUT_MESSAGE, (_message_row(message, step.now) for message in step.messages))
+    bulk.insert(connection, _MESSAGES, [_message_row(message, step.now) for message in step.messages], _NEWER)
     connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", step.seen.items())
     connection.executemany("INSERT OR REPLACE INTO numbers VALUES (?, ?)", step.numbers.items())
     for change in step.changes:
@@ -80,10 +86,15 @@ def message(row: Sequence[Any]) -> Message:
     )  # fmt: skip
 
 
+def messages(found: str) -> tuple[Message, ...]:
+    """Return the messages of KNOWN_MESSAGES' one value."""
+    return _decode_messages(found)
+
+
 def _message_row(message: Message, now: float) -> tuple[Any, ...]:
     return (
         message.wamid, message.waba_id, message.phone_number_id, message.recipient, message.direction,
-        message.category, message.callback_data, message.state, _encode(message.steps), message.is_priced, now,
+        message.category, message.callback_data, message.state, _encode(message.steps).decode(), message.is_priced, now,
     )  # fmt: skip
 
 

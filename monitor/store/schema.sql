@@ -4,7 +4,7 @@ CREATE TABLE journal (              -- everything that entered, in order: the tr
     position    INTEGER PRIMARY KEY, -- gapless from 1
     kind        TEXT NOT NULL,       -- webhook, operator
     received_at REAL NOT NULL,
-    digest      BLOB UNIQUE,         -- of a webhook's body: a second copy is not journaled; NULL for the others
+    digest      BLOB,                -- of a webhook's body; not indexed: the writer remembers the newest (decision 3)
     signature   TEXT NOT NULL,       -- Meta's header as it came
     body        BLOB NOT NULL        -- the bytes as they came
 );
@@ -25,7 +25,7 @@ CREATE TABLE messages (             -- rowid order is the order of first sight, 
     category        TEXT NOT NULL,
     callback_data   TEXT NOT NULL,
     state           TEXT NOT NULL,
-    steps           BLOB NOT NULL,
+    steps           TEXT NOT NULL,
     is_priced       INTEGER NOT NULL,
     updated_at      REAL NOT NULL
 );

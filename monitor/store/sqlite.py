@@ -31,7 +31,7 @@ from monitor.store.protocol import (
     StoreInUseError,
     StoreUnavailableError,
 )
-from monitor.store.writer import Writer
+from monitor.store.writer import DIGESTS_MOST, Writer
 
 SCHEMA_VERSION = 1
 BUSY_MILLISECONDS = 2_000  # how long a stranger's lock on the file is waited for before the answer is 503
@@ -66,6 +66,8 @@ class SqliteStore:
 
     async def read(self, after: int, limit: int) -> list[Entry]:
         """Return the entries behind a position, in order; from memory when the reader is nearly caught up."""
+        if after >= self.writer.last_position:
+            return []
         tail = self._tail
         while tail and tail[0].position <= after:
             self._tail_bytes -= len(tail.popleft().body)
@@ -103,13 +105,8 @@ class SqliteStore:
     async def messages(self, wamids: Sequence[str]) -> dict[str, Message]:
         """Return what is known of these messages."""
         wanted = msgspec.json.encode(wamids).decode()
-        found = await self._read(
-            lambda db: db.execute(
-                f"SELECT {rows.MESSAGE_COLUMNS} FROM messages WHERE wamid IN (SELECT value FROM json_each(?))",  # noqa: S608
-                (wanted,),
-            ).fetchall()
-        )
-        return {row[0]: rows.message(row) for row in found}
+        found = await self._read(lambda db: db.execute(rows.KNOWN_MESSAGES, (wanted,)).fetchone())
+        return {message.wamid: message for message in rows.messages(found[0])}
 
     async def seen(self, keys: Sequence[str]) -> dict[str, float]:
         """Return when those of these event keys were received that have been acted upon."""
@@ -269,7 +266,7 @@ def open_store(path: Path, forward_to: Sequence[str] = ()) -> SqliteStore:
     except (sqlite3.Error, OSError, StoreInUseError) as error:
         os.close(lock)
         raise StoreInUseError(f"{path} can't be opened: {error}") from error
-    writer = Writer(connection, last_position)
+    writer = Writer(connection, last_position, _digests(connection))
     writer.forward_to = tuple(forward_to)
     return SqliteStore(path, lock, writer, reader)
 
@@ -293,6 +290,11 @@ def _head(db: sqlite3.Connection) -> int:
     query = """SELECT MAX(COALESCE((SELECT MAX(position) FROM journal), 0),
         COALESCE((SELECT position FROM cursors WHERE name = 'pipeline'), 0))"""
     return int(db.execute(query).fetchone()[0])
+
+
+def _digests(db: sqlite3.Connection) -> list[bytes]:
+    query = "SELECT digest FROM journal WHERE digest IS NOT NULL ORDER BY position DESC LIMIT ?"
+    return [row[0] for row in db.execute(query, (DIGESTS_MOST,))][::-1]
 
 
 def _entries(db: sqlite3.Connection, where: str, *values: Any) -> list[Entry]:

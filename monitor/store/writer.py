@@ -3,21 +3,33 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from monitor.store.protocol import Arrival, Entry, StoreUnavailableError
+from monitor.store import bulk
+from monitor.store.protocol import WEBHOOK, Arrival, Entry, StoreUnavailableError
 
+DIGESTS_MOST = 100_000  # bodies that a copy is known by: about a minute at Meta's highest rate, hours at a usual one
 _DIGEST_BYTES = 16
-_INSERT = """INSERT INTO journal (position, kind, received_at, digest, signature, body)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"""
-_FORWARD = """INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)
-    VALUES (?, 'forward', ?, 'pending', ?, ?, 0, 0, '')"""
+_JOURNAL = "INSERT INTO journal (position, kind, received_at, digest, signature, body)"
+_OUTBOX = "INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)"
 
 Work = Callable[[sqlite3.Connection], Any]
 _Outcome = tuple[list[Entry | None], list[Any]]
+
+
+class _Group(asyncio.Future[list[Entry | None]]):
+    """What everyone of a group waits for; one caller that is cancelled must not wake the rest.
+
+    `asyncio.shield` does the same for 3.5 µs a delivery: an eighth of the whole.
+    """
+
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002 (asyncio's signature)
+        """Refuse: the caller's own cancellation takes effect when the group is done."""
+        return False
 
 
 class Writer:
@@ -27,13 +39,15 @@ class Writer:
     a failed fsync must not be retried (the pages may be gone), so `is_broken` asks for a restart.
     """
 
-    def __init__(self, connection: sqlite3.Connection, last_position: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, last_position: int, digests: Iterable[bytes]) -> None:
         self._connection = connection
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._next_position = last_position + 1
+        self._digests = dict.fromkeys(digests)
         self._arrivals: list[Arrival] = []
         self._works: list[tuple[Work, asyncio.Future[Any]]] = []
-        self._group: asyncio.Future[list[Entry | None]] | None = None
+        self._group: _Group | None = None
+        self._is_flush_called = False
         self._flushing: asyncio.Future[_Outcome] | None = None
         self.forward_to: tuple[str, ...] = ()
         self.is_broken = False
@@ -53,11 +67,11 @@ class Writer:
     async def append(self, arrival: Arrival) -> Entry | None:
         """Journal an arrival; return its entry, or None for a copy of a known body."""
         if self._group is None:
-            self._group = asyncio.get_running_loop().create_future()
+            self._group = _Group(loop=asyncio.get_running_loop())
         group, index = self._group, len(self._arrivals)
         self._arrivals.append(arrival)
         self._flush_soon()
-        return (await asyncio.shield(group))[index]  # shielded: one caller that is cancelled must not wake the rest
+        return (await group)[index]
 
     async def run(self, work: Work) -> Any:
         """Run a function of the connection within a transaction and return what it returns, once that is durable."""
@@ -68,18 +82,22 @@ class Writer:
 
     async def close(self) -> None:
         """Write what waits, checkpoint and close."""
-        while self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        while self._flushing is not None or self._is_flush_called:
+            if self._flushing is not None:
+                await asyncio.wait([self._flushing])
             await asyncio.sleep(0)
         self._thread.shutdown(wait=True)
         self._connection.close()
 
     def _flush_soon(self) -> None:
-        if self._flushing is None:
-            self._flush()
+        """Start a transaction once the loop has read what else has come in this turn."""
+        if self._flushing is None and not self._is_flush_called:
+            self._is_flush_called = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()
+        self._is_flush_called = False
         arrivals, works, group = self._arrivals, self._works, self._group
         self._arrivals, self._works, self._group = [], [], None
         started_at = loop.time()
@@ -115,36 +133,48 @@ class Writer:
         if self.is_broken:
             raise StoreUnavailableError("the store failed; a restart recovers it")
         connection = self._connection
-        position = self._next_position
+        position, known = self._next_position, len(self._digests)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            entries = [self._insert(arrival) for arrival in arrivals]
+            entries = self._insert(arrivals)
             results = [self._apart(work) for work in works]
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._next_position = position
+            for digest in list(itertools.islice(reversed(self._digests), len(self._digests) - known)):
+                del self._digests[digest]
             name = getattr(error, "sqlite_errorname", "")
             self.is_broken = name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY_"))
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise StoreUnavailableError(f"{name or type(error).__name__}: {error}") from error
+        for digest in list(itertools.islice(self._digests, max(0, len(self._digests) - DIGESTS_MOST))):
+            del self._digests[digest]
         return entries, results
 
-    def _insert(self, arrival: Arrival) -> Entry | None:
-        connection = self._connection
-        is_webhook = arrival.kind == "webhook"
-        digest = hashlib.blake2b(arrival.body, digest_size=_DIGEST_BYTES).digest() if is_webhook else None
-        position = self._next_position
-        cursor = connection.execute(
-            _INSERT, (position, arrival.kind, arrival.received_at, digest, arrival.signature, arrival.body)
-        )
-        if cursor.rowcount == 0:
-            return None
-        self._next_position += 1
-        if is_webhook:
-            for destination in self.forward_to:
-                connection.execute(_FORWARD, (destination, str(position), arrival.received_at, arrival.received_at))
-        return Entry(position, arrival.kind, arrival.received_at, arrival.body, arrival.signature)
+    def _insert(self, arrivals: Sequence[Arrival]) -> list[Entry | None]:
+        """Write arrivals with a forward row per destination; None for a copy of a body that is known."""
+        entries: list[Entry | None] = []
+        journal: list[tuple[Any, ...]] = []
+        forwards: list[tuple[Any, ...]] = []
+        for arrival in arrivals:
+            position, at = self._next_position, arrival.received_at
+            digest: bytes | None = None
+            if arrival.kind == WEBHOOK:
+                digest = hashlib.blake2b(arrival.body, digest_size=_DIGEST_BYTES).digest()
+                if digest in self._digests:
+                    entries.append(None)
+                    continue
+                self._digests[digest] = None
+                forwards.extend(
+                    (name, "forward", str(position), "pending", at, at, 0, 0, "") for name in self.forward_to
+                )
+            journal.append((position, arrival.kind, at, digest, arrival.signature, arrival.body))
+            entries.append(Entry(position, arrival.kind, at, arrival.body, arrival.signature))
+            self._next_position += 1
+        bulk.insert(self._connection, _JOURNAL, journal)
+        bulk.insert(self._connection, _OUTBOX, forwards)
+        return entries
 
     def _apart(self, work: Work) -> Any:
         """Run one work so that its own mistake undoes only itself."""
