@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from monitor import config as configuration
 from monitor import codes, destinations, engine, logs, observe, pseudonyms, traces
+from monitor import config as configuration
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken

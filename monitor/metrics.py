@@ -236,6 +236,12 @@ class Readings:
         self._lag_events = lag_events
         self._journal_bytes = journal_bytes
 
+    def describe(self) -> Iterator[Metric]:
+        """Yield the families without samples, by which a scrape of single names finds them."""
+        for family in self.collect():
+            family.samples = []
+            yield family
+
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges as they are now."""
         now = self._clock()

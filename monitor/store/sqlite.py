@@ -207,7 +207,7 @@ class SqliteStore:
 
     async def prune(self, before: float, limit: int) -> int:
         """Remove up to `limit` journal entries and messages older than a time that nothing waits for; say how many."""
-        return int(await self.writer.run(lambda db: _prune(db, before, limit)))
+        return int(await self.writer.run(lambda db: _prune(db, before, limit, self.writer.forward_to)))
 
     def size_bytes(self) -> int:
         """Return how much disk the store takes."""
@@ -333,8 +333,15 @@ def _standing(db: sqlite3.Connection, since: float) -> Standing:
     )
 
 
-def _prune(db: sqlite3.Connection, before: float, limit: int) -> int:
-    waiting = db.execute("SELECT MIN(CAST(reference AS INTEGER)) FROM outbox WHERE kind = 'forward'").fetchone()[0]
+def _prune(db: sqlite3.Connection, before: float, limit: int, forward_to: Sequence[str]) -> int:
+    """Remove the old; a row that its target refused, or that has no target any more, holds nothing back."""
+    configured = msgspec.json.encode(forward_to).decode()
+    db.execute(
+        """DELETE FROM outbox WHERE created_at < ? AND (state = 'dead' OR kind = 'forward'
+        AND destination NOT IN (SELECT value FROM json_each(?)))""", (before, configured),
+    )  # fmt: skip
+    query = "SELECT MIN(CAST(reference AS INTEGER)) FROM outbox WHERE kind = 'forward'"
+    waiting = db.execute(query).fetchone()[0]
     cursor = db.execute("SELECT position FROM cursors WHERE name = 'pipeline'").fetchone()
     keep_from = min(cursor[0] if cursor else 0, waiting if waiting is not None else 2**62)
     removed = db.execute(

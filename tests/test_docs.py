@@ -1,0 +1,153 @@
+"""Documentation: every option, metric, rule key, action, route, alert and file has its entry."""
+
+import json
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pydantic
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor import config, document, rule_tests, rules
+from monitor.cli import main
+from monitor.metrics import Metrics
+from tests import promql
+
+ROOT = Path(__file__).parents[1]
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def keys(model: type[pydantic.BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for part in re.findall(r"monitor\.config\.(\w+)", str(field.annotation)):
+            yield from keys(getattr(config, part))
+
+
+@pytest.mark.parametrize("key", sorted(set(keys(config.Config))))
+def test_every_configuration_key_is_documented(key: str) -> None:
+    text = page("docs/configuration.md")
+
+    assert re.search(rf"\b{key}\b", text)
+
+
+def test_the_example_configuration_is_right(tmp_path: Path) -> None:
+    example = re.findall(r"```yaml\n(.*?)```", page("docs/configuration.md"), re.DOTALL)[0]
+    (tmp_path / "rules" / "monitor").mkdir(parents=True)
+    (tmp_path / "rules" / "monitor" / "core.yml").write_text(page("rules/monitor/core.yml"))
+    (tmp_path / "monitor.yml").write_text(example)
+
+    loaded = config.load(tmp_path / "monitor.yml", {"META_APP_SECRET": "x" * 32, "META_VERIFY_TOKEN": "token"})
+
+    assert [target.name for target in loaded.config.forward] == ["app"]
+    assert loaded.warnings == ()
+
+
+def test_every_option_and_variable_of_serve_is_documented() -> None:
+    text = page("docs/configuration.md")
+    serve = main.commands["serve"]
+
+    for option in serve.params:
+        assert isinstance(option, click.Option)
+        assert f"`{option.opts[0]}`" in text
+        assert f"`{option.envvar}`" in text
+
+
+@pytest.mark.parametrize("name", sorted(promql.exported_metrics()))
+def test_every_metric_is_documented(name: str) -> None:
+    text = page("docs/metrics.md")
+    family = re.sub(r"(_seconds)_(bucket|count|sum)$", r"\1", name)
+
+    assert f"`{family}`" in text
+
+
+def test_every_label_is_documented() -> None:
+    text = page("docs/metrics.md")
+    metrics = Metrics(CollectorRegistry())
+
+    for cached in vars(metrics).values():
+        for label in getattr(getattr(cached, "metric", None), "_labelnames", ()):
+            assert f"`{label}`" in text
+
+
+@pytest.mark.parametrize(
+    "key", ["name", "summary", "match", "count", "by", "actions", "pause", "flag", "resend", "alert"]
+)
+def test_every_rule_key_and_action_is_documented(key: str) -> None:
+    assert f"`{key}`" in page("docs/rules.md")
+
+
+def test_every_fact_is_documented() -> None:
+    text = page("docs/rules.md")
+
+    for fact in typing.get_args(rules.FactName):
+        assert f"`{fact}`" in text
+
+
+def test_every_key_of_rule_tests_is_documented() -> None:
+    text = page("docs/rules.md")
+    specs = (
+        rule_tests.EventSpec,
+        rule_tests.PauseSpec,
+        rule_tests.FlagSpec,
+        rule_tests.ResendSpec,
+        rule_tests.AlertSpec,
+    )
+
+    for spec in specs:
+        for name in spec.model_fields:
+            assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_examples_of_rules_and_their_tests_run(tmp_path: Path) -> None:
+    rule, test = re.findall(r"```yaml\n(.*?)```", page("docs/rules.md"), re.DOTALL)
+    (tmp_path / "core.yml").write_text(rule)
+    (tmp_path / "core_test.yml").write_text(test)
+
+    count, failures = rule_tests.run(tmp_path / "core_test.yml")
+
+    assert (count, failures) == (1, [])
+
+
+def test_the_published_schema_of_rules_is_the_code_s() -> None:
+    published: dict[str, Any] = json.loads(page("rules/rules.schema.json"))
+
+    assert published == rules.json_schema()
+
+
+def test_the_shipped_rules_fulfil_the_published_schema() -> None:
+    read = document.read((ROOT / "rules/monitor/core.yml").read_bytes(), "core.yml")
+
+    jsonschema.validate(read.value, rules.json_schema())
+
+
+def test_every_route_is_documented() -> None:
+    text = page("docs/http.md")
+    source = page("monitor/web/api.py") + page("monitor/web/internal.py")
+
+    for route in set(re.findall(r'Route\("(/[^"]+)"', source)) - {"/status.css"}:
+        shown = re.sub(r"\{\w+?_id\}", "{id}", route).replace("{wamid:path}", "{wamid}")
+        assert shown in text, route
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+
+    for one in pages:
+        for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", one.read_text(encoding="utf-8")):
+            assert (one.parent / link).exists(), f"{one.name}: {link}"
+
+
+def test_every_room_has_its_floor_in_the_architecture() -> None:
+    text = page("docs/architecture.md")
+
+    for file in (ROOT / "monitor").glob("*.py"):
+        assert file.stem == "__init__" or f"`{file.stem}`" in text, file.name
