@@ -1,0 +1,141 @@
+"""A real Alertmanager hears of a pause at once, keeps hearing of it across restarts, and hears its end."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import meta, patience
+from tests.harness.alertmanager import Alertmanager
+from tests.harness.meta import WABA_ID
+from tests.harness.sidecar import Sidecar
+from tests.harness.target import Target
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+RULE = "policy_block"
+RESEND_SECONDS = 30.0
+
+
+@pytest.fixture
+def pager() -> Iterator[Target]:
+    """What Alertmanager notifies."""
+    with Target() as made:
+        yield made
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path, pager: Target) -> Iterator[Alertmanager]:
+    with Alertmanager(tmp_path / "alertmanager", pager.url) as made:
+        yield made
+
+
+def sidecar_with(directory: Path, *members: Alertmanager) -> Sidecar:
+    return Sidecar(directory, alerts={"alertmanagers": [{"url": member.url} for member in members]})
+
+
+def block(sidecar: Sidecar) -> dict[str, Any]:
+    """Let Meta block the account; return the pause."""
+    with meta.of(sidecar) as sender:
+        assert sender.error(368).status == 200
+    pause: dict[str, Any] = patience.until(lambda: sidecar.get("/v1/pauses").json()["pauses"])[0]
+    return pause
+
+
+def resume(sidecar: Sidecar, pause: dict[str, Any]) -> None:
+    assert sidecar.post(f"/v1/pauses/{pause['id']}/resume", actor="alice", reason="appeal granted").status == 200
+
+
+def pages(pager: Target, status: str) -> list[dict[str, Any]]:
+    """Return what the pager was told with this status."""
+    told = [json.loads(request.body) for request in list(pager.received)]
+    return [page for page in told if page["status"] == status]
+
+
+def test_an_alert_fires_within_seconds_and_resolves_after_the_release(
+    tmp_path: Path, alertmanager: Alertmanager, pager: Target
+) -> None:
+    with sidecar_with(tmp_path, alertmanager) as sidecar:
+        sidecar.start()
+
+        pause = block(sidecar)
+        alert = patience.until(lambda: alertmanager.firing(RULE), seconds=5)[0]
+        fired = patience.until(lambda: pages(pager, "firing"), seconds=5)
+        assert alert["labels"] == {"alertname": RULE, "severity": "critical", "waba_id": WABA_ID, "code": "368"}
+        assert alert["annotations"]["pause"] == pause["id"]
+        assert datetime.fromisoformat(alert["startsAt"]).timestamp() == pytest.approx(pause["since"], abs=0.01)
+        assert fired[0]["alerts"][0]["labels"] == alert["labels"]
+
+        resume(sidecar, pause)
+        patience.until(lambda: not alertmanager.firing(RULE), seconds=5)
+        patience.until(lambda: pages(pager, "resolved"), seconds=5)
+
+        assert len(pages(pager, "firing")) == 1
+
+
+def test_an_alert_is_kept_alive_across_a_crash_and_begins_when_it_began(
+    tmp_path: Path, alertmanager: Alertmanager, pager: Target
+) -> None:
+    with sidecar_with(tmp_path, alertmanager) as sidecar:
+        sidecar.start()
+        pause = block(sidecar)
+        before = patience.until(lambda: alertmanager.firing(RULE), seconds=5)[0]
+
+        sidecar.kill()
+        sidecar.start()
+
+        def told_again() -> list[dict[str, Any]]:
+            return [alert for alert in alertmanager.firing(RULE) if alert["endsAt"] > before["endsAt"]]
+
+        after = patience.until(told_again, seconds=RESEND_SECONDS + 10, every=0.2)
+        assert len(after) == 1
+        assert after[0]["startsAt"] == before["startsAt"]
+        assert after[0]["fingerprint"] == before["fingerprint"]
+
+        resume(sidecar, pause)
+        patience.until(lambda: not alertmanager.firing(RULE), seconds=5)
+        patience.until(lambda: pages(pager, "resolved"), seconds=5)
+        assert len(pages(pager, "firing")) == 1
+
+
+def test_each_of_two_members_hears_it_and_the_one_that_was_down_hears_it_when_it_is_back(tmp_path: Path) -> None:
+    with Target() as pager:
+        members = [Alertmanager(tmp_path / name, pager.url) for name in ("first", "second")]
+        with members[0] as first, members[1] as second, sidecar_with(tmp_path, first, second) as sidecar:
+            sidecar.start()
+            first.down()
+
+            started_at = time.monotonic()
+            pause = block(sidecar)
+            patience.until(lambda: second.firing(RULE), seconds=5)
+            assert time.monotonic() - started_at < 5
+            assert sidecar.metric("whatsapp_monitor_outbox_oldest_seconds", destination="alertmanager_1") == 0
+
+            first.up()
+            patience.until(lambda: first.firing(RULE), seconds=15)
+            assert first.firing(RULE)[0]["startsAt"] == second.firing(RULE)[0]["startsAt"]
+
+            resume(sidecar, pause)
+            patience.until(lambda: not first.firing(RULE) and not second.firing(RULE), seconds=5)
+
+
+def test_a_release_that_nobody_could_be_told_of_is_told_after_our_restart(
+    tmp_path: Path, alertmanager: Alertmanager
+) -> None:
+    with sidecar_with(tmp_path, alertmanager) as sidecar:
+        sidecar.start()
+        pause = block(sidecar)
+        patience.until(lambda: alertmanager.firing(RULE), seconds=5)
+
+        alertmanager.down()
+        resume(sidecar, pause)
+        sidecar.kill()
+        alertmanager.up()
+        sidecar.start()
+
+        patience.until(lambda: not alertmanager.firing(RULE), seconds=10)
+        assert sidecar.get("/v1/gate/200000000000001").status == 200

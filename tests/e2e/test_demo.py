@@ -1,0 +1,54 @@
+"""The demonstration that a newcomer sees: traffic, a burst of duplicates, a policy block and its release."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import patience
+from tests.harness.sidecar import APP_SECRET, ROOT, Sidecar
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+
+SECONDS = 22
+NUMBER = "200000000000001"
+
+
+def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path: Path) -> None:
+    with Sidecar(tmp_path) as sidecar:
+        sidecar.start()
+        command = [
+            *(sys.executable, "-m", "monitor", "simulate", "--secret", APP_SECRET, "--seconds", str(SECONDS)),
+            *("--webhook", sidecar.webhook_url, "--web", sidecar.web_url, "--rate", "20"),
+        ]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as play:
+            try:
+                patience.until(lambda: sidecar.get("/v1/flags?open=true").json()["flags"], seconds=15)
+                pause = patience.until(lambda: sidecar.get("/v1/pauses").json()["pauses"], seconds=15)[0]
+                denied = sidecar.get(f"/v1/gate/{NUMBER}")
+                page = sidecar.get("/").body.decode()
+                patience.until(lambda: sidecar.get(f"/v1/gate/{NUMBER}").status == 200, seconds=20)
+                said, _ = play.communicate(timeout=30)
+            finally:
+                play.kill()
+
+        assert play.returncode == 0, said
+        flag = sidecar.get("/v1/flags?open=true").json()["flags"][0]
+        assert (flag["rule"], flag["sources"]["source"]) == ("duplicate_burst", {"nightly-import": 8})
+        assert (pause["rule"], pause["code"]) == ("policy_block", 368)
+        assert denied.json()["rule"] == "policy_block"
+        assert pause["id"] in page
+        assert "must not send" in said
+        assert f"released pause {pause['id']}" in said
+        sidecar.settle()
+        counted = sidecar.metrics()
+        for status in ("sent", "delivered", "read"):
+            assert counted.sum("whatsapp_statuses_total", status=status) > 50
+        assert counted.sum("whatsapp_errors_total", code="506") == 8
+        assert counted.sum("whatsapp_errors_total", code="368") == 1
+        assert counted.sum("whatsapp_flags_total", rule="duplicate_burst") == 1
+        assert counted.of("whatsapp_gate_paused") == []
+        assert counted.sum("whatsapp_monitor_quarantined_total") == 0
+        audit = sidecar.get("/v1/audit").json()["audit"]
+        assert ("simulator", "resume", pause["id"]) in [(one["actor"], one["action"], one["target"]) for one in audit]

@@ -1,0 +1,81 @@
+"""Debian's real Prometheus: scrapes one sidecar every second and evaluates the shipped alerts as often."""
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from tests.harness import exchange, patience, peer, ports
+from tests.harness.sidecar import ROOT
+
+JOB = "whatsapp-monitor"  # as the shipped rules name it
+RULES = ROOT / "rules" / "prometheus" / "alerts.yml"
+CONFIG = """\
+global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+rule_files: ["{rules}"]
+scrape_configs:
+  - job_name: {job}
+    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+
+class Prometheus:
+    """Runs in a directory of its own."""
+
+    def __init__(self, directory: Path, scraped_port: int) -> None:
+        self._binary = peer.path("prometheus")
+        self._directory = directory
+        self.port = ports.free()
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(exist_ok=True)
+        config = CONFIG.format(rules=RULES, job=JOB, port=scraped_port)
+        (directory / "prometheus.yml").write_text(config, encoding="utf-8")
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the vector of an instant query."""
+        found: list[dict[str, Any]] = self._api("query", query=expression)["result"]
+        return found
+
+    def firing(self, alert: str) -> list[dict[str, Any]]:
+        """Return the label sets under which an alert fires."""
+        return [
+            one["labels"]
+            for one in self._api("alerts")["alerts"]
+            if one["state"] == "firing" and one["labels"]["alertname"] == alert
+        ]
+
+    def target(self) -> dict[str, Any]:
+        """Return what it knows of its one target."""
+        found: dict[str, Any] = self._api("targets")["activeTargets"][0]
+        return found
+
+    def exemplars(self, name: str) -> list[dict[str, str]]:
+        """Return the labels of the exemplars of a metric from the last hour."""
+        found = self._api("query_exemplars", query=name, start="0", end="9999999999")
+        return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
+
+    def __enter__(self) -> Self:
+        with (self._directory / "prometheus.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._binary,
+                    "--config.file=prometheus.yml",
+                    "--storage.tsdb.path=data",
+                    f"--web.listen-address=127.0.0.1:{self.port}",
+                    "--enable-feature=exemplar-storage",
+                ],
+                cwd=self._directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        patience.until(lambda: exchange.ask(self.port, "GET", "/-/ready").status == 200, seconds=20)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        assert self._process is not None, "not started"
+        self._process.kill()
+        self._process.wait()
+
+    def _api(self, name: str, **asked: str) -> Any:
+        answer = exchange.ask(self.port, "GET", f"/api/v1/{name}?{urlencode(asked)}").json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
