@@ -1,0 +1,239 @@
+"""The public listener's application: every answer, and what is journaled with it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from monitor import payloads, signature
+from monitor.receive import BODY_BYTES_MOST, IN_FLIGHT_BYTES_MOST, WAITING_MOST, Door, Receiver
+from monitor.store.protocol import Arrival, StoreUnavailableError
+from tests.asgi import Answer, call
+
+SECRET = b"0123456789abcdef"
+DOOR = Door("/webhook", (b"another-secret-of-ours", SECRET), (b"token", b"other-token"))
+BODY = payloads.delivery(payloads.change("200", statuses=[payloads.status("wamid.one", "sent", 1.7e9)]))
+
+
+class Journal:
+    """Keeps arrivals in memory."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.arrivals: list[Arrival] = []
+        self.is_broken = False
+
+    async def append(self, arrival: Arrival) -> int | None:
+        if self.is_broken:
+            raise StoreUnavailableError("disk full")
+        if any(arrival.body == known.body for known in self.arrivals):
+            return None
+        self.arrivals.append(arrival)
+        return len(self.arrivals)
+
+
+class World:
+    """A receiver and what it touched."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.outcomes: Counter[str] = Counter()
+        self.receiver = Receiver(
+            DOOR,
+            self.journal,
+            clock=lambda: 1.7e9,
+            count=lambda outcome: self.outcomes.update([outcome]),
+            journaled=lambda: None,
+        )
+
+    async def post(
+        self, body: bytes | Sequence[bytes], *, signed: str | bytes | None = None, extra: Sequence[tuple[str, str]] = ()
+    ) -> Answer:
+        whole = body if isinstance(body, bytes) else b"".join(body)
+        claimed = signature.sign(whole, SECRET) if signed is None else signed
+        return await call(
+            self.receiver, "POST", "/webhook", headers=[("X-Hub-Signature-256", claimed), *extra], body=body
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_signed_delivery_is_journaled_with_its_bytes_and_signature(world: World) -> None:
+    answer = await world.post(BODY)
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert world.journal.arrivals == [Arrival("webhook", 1.7e9, BODY, signature.sign(BODY, SECRET))]
+    assert world.outcomes == {"accepted": 1}
+
+
+async def test_a_body_in_pieces_is_one_body(world: World) -> None:
+    answer = await world.post([BODY[:10], BODY[10:20], BODY[20:]])
+
+    assert answer.status == 200
+    assert world.journal.arrivals[0].body == BODY
+
+
+async def test_any_of_the_secrets_may_have_signed(world: World) -> None:
+    answer = await world.post(BODY, signed=signature.sign(BODY, DOOR.app_secrets[0]))
+
+    assert answer.status == 200
+
+
+async def test_signed_garbage_is_accepted_since_a_retry_cannot_mend_it(world: World) -> None:
+    answer = await world.post(b"\xff\xfe not json")
+
+    assert answer.status == 200
+    assert len(world.journal.arrivals) == 1
+
+
+async def test_a_copy_is_answered_200_and_counted_as_one(world: World) -> None:
+    await world.post(BODY)
+    answer = await world.post(BODY)
+
+    assert answer.status == 200
+    assert world.outcomes == {"accepted": 1, "duplicate": 1}
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    ["", "sha1=" + "0" * 40, "sha256=" + "0" * 63, "sha256=" + "g" * 64, b"sha256=\xe9" + b"0" * 63, "0" * 64],
+)
+async def test_a_malformed_signature_is_401_before_the_body_is_read(world: World, claimed: str | bytes) -> None:
+    answer = await world.post([b"never", b"read"], signed=claimed)
+
+    assert answer.status == 401
+    assert world.outcomes == {"signature_mismatch": 1}
+    assert world.journal.arrivals == []
+
+
+async def test_a_wrong_digest_is_401(world: World) -> None:
+    answer = await world.post(BODY, signed=signature.sign(BODY, b"not-our-secret-at-all"))
+
+    assert answer.status == 401
+    assert world.outcomes == {"signature_mismatch": 1}
+
+
+async def test_no_signature_is_401(world: World) -> None:
+    answer = await call(world.receiver, "POST", "/webhook", body=BODY)
+
+    assert answer.status == 401
+    assert world.outcomes == {"signature_missing": 1}
+
+
+async def test_two_signatures_are_401(world: World) -> None:
+    answer = await world.post(BODY, extra=[("X-Hub-Signature-256", signature.sign(BODY, SECRET))])
+
+    assert answer.status == 401
+
+
+async def test_a_body_that_one_byte_was_changed_in_is_401(world: World) -> None:
+    answer = await world.post(BODY.replace(b"sent", b"read"), signed=signature.sign(BODY, SECRET))
+
+    assert answer.status == 401
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_a_body_over_4_mib_is_413(world: World, is_declared: bool) -> None:
+    pieces = [b"x" * (BODY_BYTES_MOST // 4)] * 5
+    extra = [("Content-Length", str(5 * BODY_BYTES_MOST // 4))] if is_declared else []
+
+    answer = await world.post(pieces, extra=extra)
+
+    assert answer.status == 413
+    assert answer.headers["connection"] == "close"
+    assert world.outcomes == {"too_large": 1}
+
+
+async def test_a_body_of_exactly_4_mib_is_accepted(world: World) -> None:
+    answer = await world.post(b"x" * BODY_BYTES_MOST)
+
+    assert answer.status == 200
+
+
+async def test_a_compressed_body_is_415(world: World) -> None:
+    answer = await world.post(BODY, extra=[("Content-Encoding", "gzip")])
+
+    assert answer.status == 415
+    assert world.journal.arrivals == []
+
+
+async def test_an_unavailable_journal_is_503_with_retry_after(world: World) -> None:
+    world.journal.is_broken = True
+
+    answer = await world.post(BODY)
+
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "5"
+    assert world.outcomes == {"journal_unavailable": 1}
+
+
+async def test_too_many_waiting_deliveries_are_503(world: World) -> None:
+    world.journal.waiting = WAITING_MOST
+
+    answer = await world.post(BODY)
+
+    assert answer.status == 503
+    assert world.outcomes == {"overloaded": 1}
+
+
+async def test_bytes_in_flight_are_given_back(world: World) -> None:
+    length = [("Content-Length", str(len(BODY)))]
+    for number in range(2 + IN_FLIGHT_BYTES_MOST // BODY_BYTES_MOST):
+        body = BODY + b" " * number
+        await world.post(body, extra=[("Content-Length", str(BODY_BYTES_MOST))])
+
+    answer = await world.post(BODY, extra=length)
+
+    assert answer.status == 200
+    assert world.outcomes["overloaded"] == 0
+
+
+async def test_a_sender_that_goes_away_leaves_nothing(world: World) -> None:
+    headers = [("X-Hub-Signature-256", signature.sign(BODY, SECRET))]
+
+    answer = await call(world.receiver, "POST", "/webhook", headers=headers, body=[BODY[:10]], is_cut_off=True)
+
+    assert answer.status == 0
+    assert world.journal.arrivals == []
+
+
+@pytest.mark.parametrize("token", ["token", "other-token"])
+async def test_the_verification_is_answered_with_its_challenge(world: World, token: str) -> None:
+    query = f"hub.mode=subscribe&hub.verify_token={token}&hub.challenge=1158201444"
+
+    answer = await call(world.receiver, "GET", f"/webhook?{query}")
+
+    assert (answer.status, answer.body) == (200, b"1158201444")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1",
+        "hub.mode=unsubscribe&hub.verify_token=token&hub.challenge=1",
+        "hub.mode=subscribe&hub.verify_token=token",
+        "hub.mode=subscribe&hub.verify_token=token&hub.verify_token=wrong&hub.challenge=1",
+        "hub.mode=subscribe&hub.verify_token=token&hub.challenge=<script>",
+        "hub.mode=subscribe&hub.verify_token=%C3%A9&hub.challenge=1",
+    ],
+)
+async def test_any_other_verification_is_403(world: World, query: str) -> None:
+    answer = await call(world.receiver, "GET", f"/webhook?{query}")
+
+    assert answer.status == 403
+    assert answer.body == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/metrics"), ("POST", "/webhook/"), ("PUT", "/webhook"), ("GET", "/v1/gate")],
+)
+async def test_anything_else_is_404_and_empty(world: World, method: str, path: str) -> None:
+    answer = await call(world.receiver, method, path)
+
+    assert (answer.status, answer.body) == (404, b"")

@@ -1,0 +1,304 @@
+"""The internal listener: gate, API, access, metrics and the status page, over a real store and pipeline."""
+
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import app as application
+from monitor import config, payloads
+from monitor.app import App
+from monitor.store.protocol import Arrival
+from tests.asgi import Answer, call
+
+WABA, NUMBER = "100", "200"
+ROOT = Path(__file__).parents[1]
+JSON = [("Content-Type", "application/json")]
+
+
+def configured(folder: Path, extra: str = "") -> Path:
+    file = folder / "monitor.yml"
+    file.write_text(
+        "webhook: {app_secrets: [0123456789abcdef], verify_tokens: [token]}\nstore: {url: sqlite:///monitor.db}\n"
+        f"rules: {{files: ['{ROOT}/rules/monitor/*.yml']}}\n{extra}"
+    )
+    return file
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    file = configured(tmp_path)
+    built = application.build(config.load(file), file)
+    await built.start()
+    yield built
+    await built.close()
+
+
+async def hear(app: App, *changes: dict[str, Any], waba_id: str = WABA) -> None:
+    """Let a delivery take effect."""
+    position = await app.store.append(Arrival("webhook", time.time(), payloads.delivery(*changes, waba_id=waba_id)))
+    assert position is not None
+    await app.pipeline.reach(position)
+
+
+async def post(app: App, path: str, ask: dict[str, Any]) -> Answer:
+    return await call(app.internal, "POST", path, headers=JSON, body=json.dumps(ask).encode())
+
+
+async def get(app: App, path: str) -> Answer:
+    return await call(app.internal, "GET", path)
+
+
+async def block(app: App) -> dict[str, Any]:
+    """Let Meta block the account; return the pause."""
+    await hear(app, payloads.change(NUMBER, errors=[payloads.error(368)]))
+    pauses = (await get(app, "/v1/pauses")).json()["pauses"]
+    assert len(pauses) == 1
+    return dict(pauses[0])
+
+
+async def test_the_gate_allows_what_nothing_pauses(app: App) -> None:
+    answer = await get(app, f"/v1/gate/{NUMBER}")
+
+    assert answer.status == 200
+    assert answer.json() == {"allow": True, "reason": "not_paused"}
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1/gate/{NUMBER}", f"/v1/gate?phone_number_id={NUMBER}", f"/v1/gate?waba_id={WABA}"]
+)
+async def test_the_gate_denies_a_blocked_sender_and_says_why(app: App, path: str) -> None:
+    pause = await block(app)
+
+    answer = await get(app, path)
+
+    assert answer.status == 403
+    assert answer.headers["retry-after"] == "60"
+    assert answer.headers["x-gate-reason"] == f"paused_waba; rule=policy_block; code=368; pause={pause['id']}"
+    said = answer.json()
+    assert (said["allow"], said["rule"], said["retry_after_seconds"]) == (False, "policy_block", 60)
+    assert (said["pause"]["scope"], said["pause"]["until"]) == ("waba", "resumed")
+
+
+@pytest.mark.parametrize("header", ["X-Original-URI", "X-Forwarded-Uri"])
+async def test_the_gate_reads_a_gateway_s_original_request(app: App, header: str) -> None:
+    await block(app)
+
+    send = await call(app.internal, "GET", "/v1/gate", headers=[(header, f"/v23.0/{NUMBER}/messages?x=1")])
+    upload = await call(app.internal, "GET", "/v1/gate", headers=[(header, f"/v23.0/{NUMBER}/media")])
+
+    assert (send.status, upload.status) == (403, 200)
+
+
+async def test_a_pause_by_hand_is_placed_listed_and_released_with_actor_and_reason(app: App) -> None:
+    placed = await post(app, "/v1/pauses", {"phone_number_id": NUMBER, "for": "1h", "actor": "ann", "reason": "review"})
+    pause = placed.json()["pause"]
+    denied = await get(app, f"/v1/gate/{NUMBER}")
+    released = await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "bob", "reason": "done"})
+    allowed = await get(app, f"/v1/gate/{NUMBER}")
+    again = await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "bob", "reason": "done"})
+
+    assert (placed.status, denied.status, released.status, allowed.status, again.status) == (201, 403, 200, 200, 409)
+    assert 3590 <= int(denied.headers["retry-after"]) <= 3600
+    audit = (await get(app, "/v1/audit")).json()["audit"]
+    assert [(one["actor"], one["action"], one["reason"]) for one in audit[:2]] == [
+        ("bob", "resume", "done"),
+        ("ann", "pause", "review"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"scope": "waba", "scope_id": WABA, "actor": "ann"},
+        {"scope": "waba", "scope_id": WABA, "reason": "x", "actor": ""},
+        {"scope": "galaxy", "scope_id": "1", "actor": "ann", "reason": "x"},
+        {"scope": "waba", "actor": "ann", "reason": "x"},
+        {"scope": "all", "scope_id": "1", "actor": "ann", "reason": "x"},
+        {"scope": "all", "for": "soon", "actor": "ann", "reason": "x"},
+        {"scope": "all", "for": "0s", "actor": "ann", "reason": "x"},
+        {"scope": "all", "for": "1h", "until": "resumed", "actor": "ann", "reason": "x"},
+        {"scope": "all", "lane": "fast", "actor": "ann", "reason": "x"},
+        {"scope": "all", "actor": "ann", "reason": "x", "extra": 1},
+    ],
+)
+async def test_a_pause_that_is_asked_for_wrongly_is_422_and_says_why(app: App, ask: dict[str, Any]) -> None:
+    answer = await post(app, "/v1/pauses", ask)
+
+    assert answer.status == 422
+    assert answer.json()["message"]
+    assert (await get(app, "/v1/pauses")).json()["pauses"] == []
+
+
+async def test_writes_that_are_no_json_are_415_and_unknown_ids_404(app: App) -> None:
+    form = await call(app.internal, "POST", "/v1/pauses", headers=[("Content-Type", "text/plain")], body=b"{}")
+    unknown = await post(app, "/v1/pauses/p0-0/resume", {"actor": "ann", "reason": "x"})
+    flag = await post(app, "/v1/flags/f0-0/resolve", {"actor": "ann", "reason": "x"})
+    resend = await post(app, "/v1/resends/r0-0/ack", {"actor": "ann"})
+
+    assert (form.status, unknown.status, flag.status, resend.status) == (415, 404, 404, 404)
+
+
+async def test_a_burst_is_flagged_with_its_sources_and_resolved_once(app: App) -> None:
+    now = time.time()
+    for number in range(6):
+        status = payloads.status(f"wamid.{number}", "failed", now, codes=(506,), callback_data="nightly-import")
+        await hear(app, payloads.change(NUMBER, statuses=[status]))
+    flags = (await get(app, "/v1/flags?open=true")).json()["flags"]
+    resolved = await post(app, f"/v1/flags/{flags[0]['id']}/resolve", {"actor": "ann", "reason": "job stopped"})
+    again = await post(app, f"/v1/flags/{flags[0]['id']}/resolve", {"actor": "ann", "reason": "job stopped"})
+
+    assert len(flags) == 1
+    assert flags[0]["sources"]["source"] == {"nightly-import": 6}
+    assert (resolved.status, again.status) == (200, 409)
+    assert (await get(app, "/v1/flags?open=true")).json()["flags"] == []
+
+
+async def test_a_resend_is_taken_by_exactly_one_worker(app: App) -> None:
+    now = time.time()
+    status = payloads.status("wamid.late", "failed", now, codes=(131043,), callback_data="order-7")
+    await hear(app, payloads.change(NUMBER, statuses=[status]))
+
+    first = (await post(app, "/v1/resends/claim", {"actor": "one"})).json()["resends"]
+    second = (await post(app, "/v1/resends/claim", {"actor": "two"})).json()["resends"]
+    acked = await post(app, f"/v1/resends/{first[0]['id']}/ack", {"actor": "one", "outcome": "sent"})
+    again = await post(app, f"/v1/resends/{first[0]['id']}/ack", {"actor": "one", "outcome": "sent"})
+
+    assert [(one["wamid"], one["callback_data"]) for one in first] == [("wamid.late", "order-7")]
+    assert second == []
+    assert (acked.status, again.status) == (200, 409)
+    assert (await get(app, "/v1/resends?state=sent")).json()["resends"][0]["state"] == "sent"
+
+
+async def test_a_message_shows_its_timeline_and_a_number_finds_it(app: App) -> None:
+    now = time.time()
+    for name in ("delivered", "sent"):
+        status = payloads.status("wamid.a/b=", name, now + (name == "delivered"), recipient="15550001234")
+        await hear(app, payloads.change(NUMBER, statuses=[status]))
+
+    one = (await get(app, "/v1/messages/wamid.a/b=")).json()
+    found = (await get(app, "/v1/messages?recipient=%2B15550001234")).json()["messages"]
+    missing = await get(app, "/v1/messages/wamid.unknown")
+
+    assert one["state"] == "delivered"
+    assert [step["status"] for step in one["timeline"]] == ["sent", "delivered"]
+    assert [message["wamid"] for message in found] == ["wamid.a/b="]
+    assert "15550001234" not in json.dumps(found)
+    assert missing.status == 404
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for(app: App) -> None:
+    await hear(app, payloads.change(NUMBER, statuses=[payloads.status("wamid.1", "sent", time.time())]))
+
+    plain = await get(app, "/metrics")
+    accept = [("Accept", "application/openmetrics-text; version=1.0.0"), ("Accept-Encoding", "gzip")]
+    packed = await call(app.internal, "GET", "/metrics", headers=accept)
+    single = await get(app, "/metrics?name[]=whatsapp_monitor_journal_lag_events")
+
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b'whatsapp_statuses_total{phone_number_id="200",status="sent",waba_id="100"} 1.0' in plain.body
+    assert packed.headers["content-type"].startswith("application/openmetrics-text")
+    assert gzip.decompress(packed.body).endswith(b"# EOF\n")
+    assert b"whatsapp_monitor_journal_lag_events 0.0" in single.body
+    assert b"whatsapp_statuses_total" not in single.body
+
+
+async def test_health_and_readiness_are_told_as_prometheus_does(app: App) -> None:
+    healthy, ready = await get(app, "/-/healthy"), await get(app, "/-/ready")
+    app.is_stopping = True
+    stopping = await get(app, "/-/ready")
+
+    assert (healthy.status, ready.status, stopping.status) == (200, 200, 503)
+
+
+async def test_the_gate_denies_until_what_stands_is_loaded(app: App) -> None:
+    app.pipeline.is_loaded = False
+
+    answer = await get(app, f"/v1/gate/{NUMBER}")
+
+    assert (answer.status, answer.json()["reason"]) == (403, "not_ready")
+
+
+async def test_a_reload_is_all_or_nothing(app: App, tmp_path: Path) -> None:
+    before = app.pipeline.plan.hash
+    configured(tmp_path, "forward: [{name: app}]\n")
+    bad = await call(app.internal, "POST", "/-/reload")
+    kept = app.pipeline.plan.hash
+    (tmp_path / "more.yml").write_text("rules: [{name: more, match: {code: 1}, actions: [flag]}]")
+    file = configured(tmp_path)
+    file.write_text(file.read_text().replace("files: [", "files: [more.yml, "))
+    good = await call(app.internal, "POST", "/-/reload")
+
+    assert bad.status == 500
+    assert "monitor.yml:4:" in bad.json()["mistakes"][0]
+    assert kept == before
+    assert good.status == 200
+    assert app.pipeline.plan.hash != before
+
+
+async def test_a_reload_that_needs_a_restart_says_so(app: App, tmp_path: Path) -> None:
+    file = configured(tmp_path)
+    file.write_text(file.read_text().replace("monitor.db", "other.db"))
+
+    answer = await call(app.internal, "POST", "/-/reload")
+
+    assert answer.status == 500
+    assert "store.url" in answer.json()["mistakes"][0]
+
+
+async def test_tokens_are_needed_once_there_are_some(tmp_path: Path) -> None:
+    file = configured(tmp_path, "web: {operator_tokens: [let-me-in]}\n")
+    app = application.build(config.load(file), file)
+    await app.start()
+    try:
+        known = [("Authorization", "Bearer let-me-in")]
+        statuses = [
+            (await get(app, "/v1/pauses")).status,
+            (await call(app.internal, "GET", "/v1/pauses", headers=[("Authorization", "Bearer wrong")])).status,
+            (await call(app.internal, "GET", "/v1/pauses", headers=known)).status,
+            (await get(app, "/-/healthy")).status,
+            (await get(app, "/metrics")).status,
+        ]
+    finally:
+        await app.close()
+
+    assert statuses == [401, 401, 200, 200, 401]
+
+
+@pytest.mark.parametrize("header", [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://evil.example")])
+async def test_another_site_s_page_can_change_nothing(app: App, header: tuple[str, str]) -> None:
+    ask = json.dumps({"scope": "all", "actor": "evil", "reason": "x"}).encode()
+
+    answer = await call(
+        app.internal, "POST", "/v1/pauses", headers=[*JSON, ("Host", "127.0.0.1:9368"), header], body=ask
+    )
+
+    assert answer.status == 403
+    assert (await get(app, "/v1/pauses")).json()["pauses"] == []
+
+
+async def test_the_status_page_escapes_what_it_shows(app: App) -> None:
+    await post(app, "/v1/pauses", {"scope": "all", "actor": "<b>ann</b>", "reason": "<script>alert(1)</script>"})
+
+    page = await get(app, "/")
+
+    assert page.status == 200
+    assert b"Sending is paused" in page.body
+    assert b"<script>" not in page.body
+    assert b"<b>ann" not in page.body
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_lists_are_paged_newest_first(app: App) -> None:
+    for number in range(5):
+        await post(app, "/v1/pauses", {"waba_id": str(number), "actor": "ann", "reason": "x"})
+
+    first = (await get(app, "/v1/pauses?limit=3")).json()
+    second = (await get(app, f"/v1/pauses?limit=3&cursor={first['next_cursor']}")).json()
+
+    assert [pause["scope_id"] for pause in (*first["pauses"], *second["pauses"])] == ["4", "3", "2", "1", "0"]
+    assert second["next_cursor"] == ""
