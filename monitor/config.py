@@ -289,7 +289,13 @@ def _rule_files(read: Document, part: RulesConfig, directory: Path) -> list[tupl
                 mistakes.append(read.mistake(("rules", "files", number), f"{file} can't be read: {error.strerror}"))
     if mistakes:
         raise Mistaken(mistakes)
-    return [(os.path.relpath(file), text) for file, text in found.items()]
+    return [(_shown(file), text) for file, text in found.items()]
+
+
+def _shown(file: Path) -> str:
+    """Return a path as a person would write it from here."""
+    near = os.path.relpath(file)
+    return str(file) if near.startswith("..") else near
 
 
 def _with_variables(read: Document, environment: Mapping[str, str], mistakes: list[Mistake]) -> Document:

@@ -39,6 +39,7 @@ STEP_ENTRIES = 512
 STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
 BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little, so that the next commit holds more
 BUSY_SECONDS = 0.004
+ANSWER_SECONDS = 0.001  # left to those who ask the gate after a change, before it is counted
 SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
 _decode_act = msgspec.json.Decoder(OperatorAct).decode
 
@@ -189,6 +190,8 @@ class Pipeline:
         self.standing = standing.forget(step.standing, last.received_at) if step.changes else step.standing
         self.numbers.update(step.numbers)
         self._announce()
+        if step.changes:
+            await asyncio.sleep(ANSWER_SECONDS)
         self._observe(step.facts)
         if step.changes:
             self.on_step()

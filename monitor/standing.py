@@ -249,9 +249,9 @@ def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change
 
 
 def _resend(action: ResendAction, moment: Moment, message: Message | None) -> list[Change]:
-    """Return the resend of an event's own message, unless that has arrived after all (Meta: delivered wins)."""
+    """Return the resend of the message that a status is about, unless that has arrived (Meta: delivered wins)."""
     newest = action.evidence[-1]
-    if not newest.wamid or (message is not None and RANKS.get(message.state, 0) > RANKS["failed"]):
+    if newest.kind != "status" or (message is not None and RANKS.get(message.state, 0) > RANKS["failed"]):
         return []
     resend = Resend(
         id=moment.id("r"),

@@ -111,6 +111,17 @@ async def test_a_pause_by_hand_is_placed_listed_and_released_with_actor_and_reas
     ]
 
 
+async def test_a_pause_of_a_recipient_keeps_the_number_out_of_everything(app: App) -> None:
+    ask = {"scope": "recipient", "scope_id": "+15550001234", "actor": "ann", "reason": "complaint"}
+
+    placed = await post(app, "/v1/pauses", ask)
+    denied = await get(app, f"/v1/gate?phone_number_id={NUMBER}&recipient=15550001234")
+    other = await get(app, f"/v1/gate?phone_number_id={NUMBER}&recipient=15550009999")
+
+    assert (placed.status, denied.status, other.status) == (201, 403, 200)
+    assert "5550001234" not in placed.body.decode() + denied.body.decode() + (await get(app, "/")).body.decode()
+
+
 @pytest.mark.parametrize(
     "ask",
     [

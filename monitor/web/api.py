@@ -79,6 +79,8 @@ class Api:
         """Pause a scope; answers once it is in force."""
         ask = await _read(request, PauseAsk)
         scope, scope_id = scope_of(ask)
+        if scope == "recipient":
+            scope_id = pseudonyms.recipient(self._hash_key, scope_id.lstrip("+"))
         act = PausePlaced(ask.actor, ask.reason, scope, scope_id, ask.lane, end_of(ask, self._clock()))
         position = await self._enact(act)
         pause = await self._store.pause(f"p{position}-0")
