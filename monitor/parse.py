@@ -43,8 +43,13 @@ def _root(body: bytes) -> Any:
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Meta cuts texts without regard to surrogate pairs; the standard library reads such a body, msgspec does not.
-        return json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        # Meta cuts texts without regard to surrogate pairs; the standard library reads such a body, msgspec does not,
+        # nor a number of thousands of digits.
+        return json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 class _Reading:

@@ -215,9 +215,9 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Finish what was accepted and let go of the store."""
-        await self.writer.close()
         self._reading.shutdown(wait=True)
-        self._reader.close()
+        self._reader.close()  # first: the writer, closing last, checkpoints and removes the WAL
+        await self.writer.close()
         os.close(self._lock)
 
     def _remember(self, entries: Sequence[Entry]) -> None:

@@ -1,0 +1,108 @@
+"""May we send? The answer for each scope, lane and form of the question."""
+
+import pytest
+
+from monitor import gate
+from monitor.actions import Pause
+from monitor.gate import Ask
+
+WABAS = {"200": "100", "201": "100", "300": "101"}
+
+
+def pause(
+    scope: str, scope_id: str = "", lane: str = "all", until: float | None = None, released_at: float | None = None
+) -> Pause:
+    return Pause(
+        id=f"p-{scope}", scope=scope, scope_id=scope_id, lane=lane, rule="rule", code=368, reason="why",
+        actor="rule:rule", since=0.0, until=until, asked_scope=scope, released_at=released_at,
+    )  # fmt: skip
+
+
+def is_allowed(ask: Ask, *pauses: Pause, now: float = 100.0) -> bool:
+    return gate.decide(pauses, ask, WABAS, now).allow
+
+
+@pytest.mark.parametrize(
+    ("held", "ask", "allow"),
+    [
+        (pause("all"), Ask(phone_number_id="300"), False),
+        (pause("waba", "100"), Ask(phone_number_id="200"), False),
+        (pause("waba", "100"), Ask(phone_number_id="300"), True),
+        (pause("waba", "100"), Ask(phone_number_id="999"), True),
+        (pause("waba", "100"), Ask(phone_number_id="999", waba_id="100"), False),
+        (pause("waba", "100"), Ask(waba_id="101"), True),
+        (pause("waba", "100"), Ask(), False),
+        (pause("phone_number", "200"), Ask(phone_number_id="200"), False),
+        (pause("phone_number", "200"), Ask(phone_number_id="201"), True),
+        (pause("phone_number", "200"), Ask(waba_id="100"), False),
+        (pause("phone_number", "200"), Ask(waba_id="101"), True),
+        (pause("template", "offer"), Ask(phone_number_id="200", template="offer"), False),
+        (pause("template", "offer"), Ask(phone_number_id="200", template="other"), True),
+        (pause("country", "BR"), Ask(country="BR"), False),
+        (pause("recipient", "hash"), Ask(recipient="hash"), False),
+        (pause("recipient", "hash"), Ask(recipient="other"), True),
+    ],
+)
+def test_a_pause_holds_its_own_scope(held: Pause, ask: Ask, allow: bool) -> None:
+    assert is_allowed(ask, held) == allow
+
+
+@pytest.mark.parametrize(
+    ("lane", "ask", "allow"),
+    [
+        ("marketing", Ask(category="marketing"), False),
+        ("marketing", Ask(category="utility"), True),
+        ("marketing", Ask(), False),
+        ("marketing", Ask(category="invented"), False),
+        ("business_initiated", Ask(category="authentication"), False),
+        ("business_initiated", Ask(kind="free_form"), True),
+        ("business_initiated", Ask(category="service"), True),
+        ("business_initiated", Ask(), False),
+        ("all", Ask(kind="reply"), False),
+    ],
+)
+def test_a_lane_stops_what_is_or_may_be_of_it(lane: str, ask: Ask, allow: bool) -> None:
+    assert is_allowed(ask, pause("all", lane=lane)) == allow
+
+
+def test_a_pause_is_over_when_its_time_is() -> None:
+    timed = pause("all", until=150.0)
+
+    assert not is_allowed(Ask(), timed, now=149.9)
+    assert is_allowed(Ask(), timed, now=150.0)
+
+
+def test_a_released_pause_holds_nothing() -> None:
+    assert is_allowed(Ask(), pause("all", released_at=90.0))
+
+
+def test_of_several_pauses_the_one_that_ends_last_answers() -> None:
+    verdict = gate.decide(
+        [pause("all", until=130.0), pause("waba", "100", until=160.5)], Ask(waba_id="100"), WABAS, 100.0
+    )
+
+    assert verdict.pause is not None
+    assert (verdict.pause.scope, verdict.reason, verdict.retry_after_seconds) == ("waba", "paused_waba", 61)
+
+
+@pytest.mark.parametrize(
+    ("uri", "ask"),
+    [
+        ("/v23.0/200/messages", Ask(phone_number_id="200")),
+        ("/v23.0/200/messages?access_token=x", Ask(phone_number_id="200")),
+        ("/graph/v21.0/200/marketing_messages", Ask(phone_number_id="200")),
+        ("https://graph.facebook.com/v23.0/200/messages", Ask(phone_number_id="200")),
+        ("/v23.0/200/media", Ask(is_send=False)),
+        ("/v23.0/200", Ask(is_send=False)),
+        ("/v23.0/../200/messages", Ask()),
+        ("/v23.0/200/messages/x", Ask()),
+        ("//evil", Ask()),
+        ("", Ask()),
+    ],
+)
+def test_a_gateway_s_uri_is_read_strictly(uri: str, ask: Ask) -> None:
+    assert gate.from_uri(uri) == ask
+
+
+def test_a_call_that_sends_nothing_is_always_allowed() -> None:
+    assert is_allowed(Ask(is_send=False), pause("all"))

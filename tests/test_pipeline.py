@@ -1,0 +1,196 @@
+"""From the journal to its effects: once, in order, through restarts and failures."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import engine, payloads, rules
+from monitor.actions import Action, is_in_force
+from monitor.events import Status
+from monitor.facts import Fact
+from monitor.pipeline import Pipeline
+from monitor.store.protocol import Arrival, Commit, StoreUnavailableError
+from monitor.store.sqlite import SqliteStore, open_store
+
+NOW = 1_700_000_000.0
+CORE = (Path(__file__).parents[1] / "rules" / "monitor" / "core.yml").read_bytes()
+
+
+class World:
+    """A pipeline over a real store, and what it told its observer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts: list[Fact] = []
+        self.quarantined: list[str] = []
+        self.clock = NOW
+        self.store: SqliteStore
+        self.pipeline: Pipeline
+
+    async def start(self) -> None:
+        self.store = open_store(self.path)
+        plan = engine.plan(rules.load([("core.yml", CORE)]))
+        self.pipeline = Pipeline(
+            self.store,
+            plan,
+            str,
+            observe=self.facts.extend,
+            quarantine=lambda stage, _: self.quarantined.append(stage),
+            alert_destinations=[("am", "alertmanager")],
+        )
+        await self.pipeline.load(self.clock)
+
+    async def restart(self) -> None:
+        await self.store.close()
+        await self.start()
+
+    async def hear(self, *statuses: dict[str, Any], errors: Sequence[int] = ()) -> None:
+        change = payloads.change("200", statuses=list(statuses), errors=[payloads.error(code) for code in errors])
+        self.clock += 1
+        await self.store.append(Arrival("webhook", self.clock, payloads.delivery(change, waba_id="100")))
+
+    async def catch_up(self) -> None:
+        while await self.pipeline.step():
+            pass
+
+    @property
+    def new(self) -> list[str]:
+        return [fact.event.wamid for fact in self.facts if isinstance(fact.event, Status) and not fact.is_repeated]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path / "monitor.db")
+    await made.start()
+    yield made
+    await made.store.close()
+
+
+def duplicate(number: int) -> dict[str, Any]:
+    return payloads.status(f"wamid.{number}", "failed", NOW + number, codes=(506,))
+
+
+async def test_a_status_takes_effect_once_in_whatever_batches_it_comes(world: World) -> None:
+    sent, delivered = payloads.status("wamid.1", "sent", NOW), payloads.status("wamid.1", "delivered", NOW + 2)
+    await world.hear(delivered)
+    await world.hear(sent, delivered)
+    await world.catch_up()
+    await world.restart()
+    await world.hear(sent, sent, delivered)
+    await world.catch_up()
+
+    message = (await world.store.messages(["wamid.1"]))["wamid.1"]
+    assert world.new == ["wamid.1", "wamid.1"]
+    assert message.state == "delivered"
+    assert [step.status for step in message.steps] == ["delivered", "sent"]
+
+
+async def test_a_block_pauses_and_the_pause_survives_a_restart(world: World) -> None:
+    await world.hear(errors=[368])
+    await world.catch_up()
+    await world.restart()
+
+    (pause,) = world.pipeline.standing.pauses.values()
+    assert (pause.scope, pause.scope_id, pause.code) == ("waba", "100", 368)
+    assert is_in_force(pause, NOW + 10**9)
+    assert [row.kind for row in await world.store.claim("am", world.clock, 60.0, 9, is_ordered=False)] == [
+        "alertmanager"
+    ]
+
+
+@pytest.mark.parametrize("before", [0, 1, 3, 4])
+async def test_a_burst_is_flagged_though_a_restart_came_between(world: World, before: int) -> None:
+    for number in range(before):
+        await world.hear(duplicate(number))
+    await world.catch_up()
+    await world.restart()
+    for number in range(before, 5):
+        await world.hear(duplicate(number))
+    await world.catch_up()
+
+    (flag,) = world.pipeline.standing.flags.values()
+    assert (flag.rule, flag.evidence_count) == ("duplicate_burst", 5)
+
+
+async def test_what_was_repeated_before_a_restart_is_not_counted_twice_after_it(world: World) -> None:
+    for number in range(4):
+        await world.hear(duplicate(number))
+        await world.hear(duplicate(number), payloads.status(f"wamid.other.{number}", "sent", NOW))
+    await world.catch_up()
+    await world.restart()
+    await world.hear(payloads.status("wamid.new", "failed", NOW + 300, codes=(506,)))
+    await world.catch_up()
+
+    assert world.pipeline.standing.flags == {}
+
+
+async def test_an_event_that_makes_our_own_code_fail_harms_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = engine.evaluate
+
+    def explode(plan: Any, windows: Any, event: Any, position: int, received_at: float) -> list[Action]:
+        if event.wamid == "wamid.bad":
+            raise RuntimeError("our mistake")
+        return evaluate(plan, windows, event, position, received_at)
+
+    monkeypatch.setattr(engine, "evaluate", explode)
+    await world.hear(*(payloads.status(f"wamid.{name}", "sent", NOW) for name in ("one", "bad", "two")))
+    await world.catch_up()
+
+    assert world.new == ["wamid.one", "wamid.two"]
+    assert world.quarantined == ["evaluate"]
+    assert await world.store.cursor() == 1
+
+
+async def test_a_failed_commit_changes_nothing_and_the_retry_counts_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = world.store.commit
+    failures = [StoreUnavailableError("disk full")]
+
+    async def failing(step: Commit) -> None:
+        if failures:
+            raise failures.pop()
+        await commit(step)
+
+    monkeypatch.setattr(world.store, "commit", failing)
+    for number in range(5):
+        await world.hear(duplicate(number))
+    with pytest.raises(StoreUnavailableError):
+        await world.pipeline.step()
+    before = (len(world.facts), world.pipeline.cursor, len(world.pipeline.standing.flags))
+    await world.catch_up()
+
+    assert before == (0, 0, 0)
+    assert len(world.new) == 5
+    assert [flag.evidence_count for flag in world.pipeline.standing.flags.values()] == [5]
+
+
+async def test_a_message_that_arrives_after_all_is_not_sent_again(world: World) -> None:
+    await world.hear(payloads.status("wamid.1", "failed", NOW, codes=(131043,)))
+    await world.catch_up()
+    listed = await world.store.due_resends(world.clock, 9)
+    await world.hear(payloads.status("wamid.1", "delivered", NOW + 60))
+    await world.catch_up()
+
+    assert [resend.wamid for resend in listed] == ["wamid.1"]
+    assert await world.store.due_resends(world.clock, 9) == []
+
+
+async def test_a_message_that_had_arrived_is_never_listed(world: World) -> None:
+    await world.hear(payloads.status("wamid.1", "delivered", NOW))
+    await world.hear(payloads.status("wamid.1", "failed", NOW + 1, codes=(131043,)))
+    await world.catch_up()
+
+    assert await world.store.due_resends(world.clock, 9) == []
+
+
+async def test_thousands_of_statuses_in_one_body_are_all_counted(world: World) -> None:
+    await world.hear(*(payloads.status(f"wamid.{number}", "sent", NOW) for number in range(5_000)))
+    await world.hear(payloads.status("wamid.last", "sent", NOW))
+    await world.catch_up()
+
+    assert len(world.new) == 5_001
