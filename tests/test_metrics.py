@@ -1,0 +1,117 @@
+"""What Prometheus scrapes: what is counted, what is bounded, and that no input can break the page."""
+
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor import codes, messages, observe
+from monitor.events import AccountEvent, ErrorReport, MetaError, MetaEvent, Pricing, Status, Unparsed
+from monitor.facts import Fact
+from monitor.messages import Message
+from monitor.metrics import NUMBERS_MOST, VALUES_MOST, Metrics, Page
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PRICING = Pricing("utility", "PMP", "true")
+
+
+class World:
+    """A set of metrics fed with events."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.known: dict[str, Message] = {}
+
+    def hear(self, *events: MetaEvent) -> None:
+        facts = []
+        for event in events:
+            advance = None
+            if isinstance(event, Status):
+                advance = messages.advance(self.known.get(event.wamid), event, 1_000.0)
+                if advance is not None:
+                    self.known[event.wamid] = advance.message
+            facts.append(Fact(event, 1_000.0, isinstance(event, Status) and advance is None, advance))
+        observe.facts(self.metrics, None, facts, 1_000.5)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def page(self, accept: str = "") -> str:
+        return Page(self.registry).text(accept, ())[0].decode()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def status(name: str, at: float = 990.0, *, wamid: str = "w", number: str = "200", code: int | None = None) -> Status:
+    errors = () if code is None else (MetaError(code, "", ""),)
+    return Status(f"{wamid}|{name}|{at}", "100", number, at, wamid, name, "", "utility", PRICING, errors, "")
+
+
+def test_each_known_code_starts_at_zero_once_a_number_is_seen(world: World) -> None:
+    world.hear(status("sent"))
+
+    series = re.findall(r'whatsapp_errors_total\{code="(\w+)".*\} 0\.0', world.page())
+    assert set(series) == {str(code) for code in codes.catalogue()} | {"other"}
+
+
+def test_what_is_new_is_counted_and_what_is_repeated_is_not(world: World) -> None:
+    world.hear(status("sent"), status("sent"), status("delivered", 993.0), status("failed", 995.0, code=131026))
+    world.hear(status("delivered", 993.0))
+
+    sender = {"waba_id": "100", "phone_number_id": "200"}
+    assert world.value("whatsapp_statuses_total", **sender, status="sent") == 1
+    assert world.value("whatsapp_statuses_total", **sender, status="delivered") == 1
+    assert world.value("whatsapp_errors_total", **sender, code="131026", origin="status") == 1
+    assert world.value("whatsapp_monitor_events_total", kind="status") == 5
+    assert world.value("whatsapp_monitor_repeated_events_total", kind="status") == 2
+    priced = {**sender, "category": "utility", "pricing_model": "PMP", "billable": "true"}
+    assert world.value("whatsapp_messages_priced_total", **priced) == 1
+    assert world.value("whatsapp_delivery_seconds_sum", phone_number_id="200", category="utility") == 3
+
+
+def test_an_unknown_code_is_other(world: World) -> None:
+    world.hear(ErrorReport("k", "100", "200", 1.0, "messages", MetaError(424242, "", "")))
+
+    labels = {"waba_id": "100", "phone_number_id": "200", "code": "other", "origin": "webhook"}
+    assert world.value("whatsapp_errors_total", **labels) == 1
+
+
+def test_other_kinds_are_counted_by_their_names(world: World) -> None:
+    world.hear(AccountEvent("k", "100", "", 1.0, "account_update", "BAN"), Unparsed("k", "", 1.0, "not_json", ""))
+
+    assert world.value("whatsapp_account_events_total", waba_id="100", field="account_update", event="BAN") == 1
+    assert world.value("whatsapp_monitor_unparsed_total", reason="not_json") == 1
+
+
+def test_a_flood_of_made_up_values_is_bounded_and_counted(world: World) -> None:
+    world.hear(*(status(f"status-{number}", wamid=f"w{number}") for number in range(2 * VALUES_MOST)))
+    world.hear(*(status("sent", wamid=f"n{number}", number=str(number)) for number in range(2 * NUMBERS_MOST)))
+
+    names = re.findall(r'whatsapp_statuses_total\{phone_number_id="200",status="(status-\d+|other)"', world.page())
+    numbers = set(re.findall(r'whatsapp_phone_number_info\{phone_number_id="(\d+)"', world.page()))
+    assert len(names) == VALUES_MOST + 1
+    assert len(numbers) == NUMBERS_MOST
+    assert (world.value("whatsapp_monitor_labels_dropped_total", label="status") or 0) > 0
+    assert (world.value("whatsapp_monitor_labels_dropped_total", label="phone_number_id") or 0) > 0
+
+
+def test_no_text_can_break_the_page(world: World) -> None:
+    world.hear(AccountEvent("k", 'a"}\n# HELP x', "", 1.0, "\x1b[31m\\", "é" * 500))
+
+    families = {family.name for family in text_string_to_metric_families(world.page())}
+    assert "whatsapp_account_events" in families
+    assert world.page(OPENMETRICS).endswith("# EOF\n")
+
+
+def test_exemplars_stand_in_openmetrics_only(world: World) -> None:
+    histogram = world.metrics.delivery_seconds.of("200", "utility")
+
+    histogram.observe(3.0, {"trace_id": "a" * 32, "span_id": "b" * 16})
+
+    assert f'trace_id="{"a" * 32}"' in world.page(OPENMETRICS)
+    assert "trace_id" not in world.page()
