@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,11 +21,14 @@ NUMBERS_MOST = 200  # phone number ids with series of their own; each has about 
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
 CACHE_SECONDS = 1.0  # a page of 5,000 series takes 120 to 190 ms to write
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
+OUTCOMES = (
+    "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
+    "journal_unavailable",
+)  # fmt: skip
 _PRECREATED_ORIGINS = frozenset({"status", "webhook", "message"})
 _DELIVERY_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200, 86400, 604800)
 _LAG_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400, 604800)
 _FAST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_M = TypeVar("_M", Counter, Gauge, Histogram)
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -48,123 +51,87 @@ class Cached:
 
 
 class Metrics:
-    """The metrics that events feed, and those that are read off the running parts when Prometheus asks."""
+    """The metrics that events feed; what is read off the running parts is in Readings."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._values: dict[str, set[str]] = {}
         self._precreated: set[tuple[str, str]] = set()
-        sender = ("waba_id", "phone_number_id")
-
-        def counter(name: str, text: str, *labels: str) -> Cached:
-            return Cached(Counter(name, text, labels, registry=registry))
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Cached:
-            return Cached(Histogram(name, text, labels, buckets=buckets, registry=registry))
-
-        self.statuses = counter(
-            "whatsapp_statuses_total", "Statuses of sent messages, each counted once.", *sender, "status"
-        )
-        self.errors = counter(
-            "whatsapp_errors_total", "Errors that Meta reported, by where they stood.", *sender, "code", "origin"
-        )
-        self.messages_received = counter(
-            "whatsapp_messages_received_total", "Messages from customers.", *sender, "message_type"
-        )
-        self.messages_priced = counter(
-            "whatsapp_messages_priced_total",
-            "Messages that Meta priced.",
-            *sender,
-            "category",
-            "pricing_model",
-            "billable",
-        )
-        self.delivery_seconds = histogram(
-            "whatsapp_delivery_seconds",
-            "From sent to delivered, by Meta's clock.",
-            _DELIVERY_BUCKETS,
-            "phone_number_id",
-            "category",
-        )
-        self.read_seconds = histogram(
-            "whatsapp_read_seconds",
-            "From delivered to read, by Meta's clock.",
-            _DELIVERY_BUCKETS,
-            "phone_number_id",
-            "category",
-        )
-        self.webhook_lag_seconds = histogram(
-            "whatsapp_webhook_lag_seconds", "From Meta's timestamp to our receipt.", _LAG_BUCKETS, "field"
-        )
-        self.account_events = counter(
-            "whatsapp_account_events_total", "Changes of all other fields.", "waba_id", "field", "event"
-        )
-        self.phone_number_info = Cached(
-            Gauge(
-                "whatsapp_phone_number_info", "Phone numbers seen, with the account of each.", sender, registry=registry
-            )
-        )
-        self.gate_checks = counter("whatsapp_gate_checks_total", "Answers of the gate.", "verdict", "reason", "via")
-        self.flags = counter("whatsapp_flags_total", "Flags raised.", "rule")
-        self.resends = counter(
-            "whatsapp_resends_total", "Resends, by what became of them.", "phone_number_id", "outcome"
-        )
-        self.deliveries = counter("whatsapp_monitor_deliveries_total", "Webhook requests, by outcome.", "outcome")
-        self.events = counter("whatsapp_monitor_events_total", "Events read from deliveries, copies included.", "kind")
-        self.repeated_events = counter(
-            "whatsapp_monitor_repeated_events_total", "Events that had been acted upon before.", "kind"
-        )
-        self.unparsed = counter(
-            "whatsapp_monitor_unparsed_total", "Things in deliveries that could not be read.", "reason"
-        )
-        self.quarantined = counter(
-            "whatsapp_monitor_quarantined_total", "Events that made the monitor itself fail; see its log.", "stage"
-        )
-        self.reaction_seconds = histogram(
-            "whatsapp_monitor_reaction_seconds", "From receipt to the action's commit.", _FAST_BUCKETS, "action"
-        )
-        self.journal_commit_seconds = histogram(
-            "whatsapp_monitor_journal_commit_seconds",
-            "From handing a group to the writer to its durability.",
-            _FAST_BUCKETS,
-        )
-        self.outbox_sends = counter(
-            "whatsapp_monitor_outbox_sends_total", "Attempts to deliver, by outcome.", "destination", "outcome"
-        )
-        self.rule_matches = counter("whatsapp_monitor_rule_matches_total", "Times that a rule acted.", "rule")
-        self.rule_actions = counter(
-            "whatsapp_monitor_rule_actions_total", "Actions that rules took.", "rule", "action", "mode"
-        )
-        self.labels_dropped = counter(
-            "whatsapp_monitor_labels_dropped_total", "Values counted as `other` because of a cap.", "label"
-        )
-        self.spans_dropped = Cached(
-            Counter(
-                "whatsapp_monitor_spans_dropped_total", "Spans that no collector took.", ("reason",), registry=registry
-            )
-        )
-        self.loop_restarts = counter("whatsapp_monitor_loop_restarts_total", "Failures of background loops.", "loop")
-        reload_help = "Whether the last reload of configuration and rules was taken."
-        self.reload_successful = Gauge("whatsapp_monitor_config_last_reload_successful", reload_help, registry=registry)
-        self.reload_timestamp = Gauge(
-            "whatsapp_monitor_config_last_reload_success_timestamp_seconds",
-            "When a reload was last taken.",
-            registry=registry,
-        )
-        build = Gauge(
-            "whatsapp_monitor_build_info",
-            "Versions in use.",
-            ("version", "python_version", "sqlite_version"),
-            registry=registry,
-        )
-        build.labels(__version__, platform.python_version(), sqlite3.sqlite_version).set(1)
-        for outcome in (
-            "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
-            "journal_unavailable",
-        ):  # fmt: skip
+        self._make_what_meta_says()
+        self._make_what_we_did()
+        self._make_own_health()
+        for outcome in OUTCOMES:
             self.deliveries.of(outcome)
         for reason in ("queue_full", "export_failed"):
             self.spans_dropped.of(reason)
+
+    def _make_what_meta_says(self) -> None:
+        counter, histogram, sender = self._counter, self._histogram, "waba_id phone_number_id"
+        self.statuses = counter("statuses", "Statuses of sent messages, each counted once.", f"{sender} status")
+        self.errors = counter("errors", "Errors that Meta reported, by where they stood.", f"{sender} code origin")
+        self.messages_received = counter("messages_received", "Messages from customers.", f"{sender} message_type")
+        priced = f"{sender} category pricing_model billable"
+        self.messages_priced = counter("messages_priced", "Messages that Meta priced.", priced)
+        number = "phone_number_id category"
+        self.delivery_seconds = histogram(
+            "delivery_seconds", "From sent to delivered, by Meta's clock.", number, _DELIVERY_BUCKETS
+        )
+        self.read_seconds = histogram(
+            "read_seconds", "From delivered to read, by Meta's clock.", number, _DELIVERY_BUCKETS
+        )
+        self.webhook_lag_seconds = histogram(
+            "webhook_lag_seconds", "From Meta's timestamp to our receipt.", "field", _LAG_BUCKETS
+        )
+        self.account_events = counter("account_events", "Changes of all other fields.", "waba_id field event")
+        self.phone_number_info = self._gauge(
+            "phone_number_info", "Phone numbers seen, with the account of each.", sender
+        )
+
+    def _make_what_we_did(self) -> None:
+        counter = self._counter
+        self.gate_checks = counter("gate_checks", "Answers of the gate.", "verdict reason via")
+        self.flags = counter("flags", "Flags raised.", "rule")
+        self.resends = counter("resends", "Resends, by what became of them.", "phone_number_id outcome")
+        self.rule_matches = counter("monitor_rule_matches", "Times that a rule acted.", "rule")
+        self.rule_actions = counter("monitor_rule_actions", "Actions that rules took.", "rule action mode")
+        self.reaction_seconds = self._histogram(
+            "monitor_reaction_seconds", "From receipt to the action's commit.", "action", _FAST_BUCKETS
+        )
+        self.outbox_sends = counter("monitor_outbox_sends", "Attempts to deliver, by outcome.", "destination outcome")
+
+    def _make_own_health(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        self.deliveries = counter("monitor_deliveries", "Webhook requests, by outcome.", "outcome")
+        self.events = counter("monitor_events", "Events read from deliveries, copies included.", "kind")
+        self.repeated_events = counter("monitor_repeated_events", "Events that had been acted upon before.", "kind")
+        self.unparsed = counter("monitor_unparsed", "Things in deliveries that could not be read.", "reason")
+        self.quarantined = counter(
+            "monitor_quarantined", "Events that made the monitor itself fail; see its log.", "stage"
+        )
+        self.labels_dropped = counter("monitor_labels_dropped", "Values counted as `other` because of a cap.", "label")
+        self.spans_dropped = counter("monitor_spans_dropped", "Spans that no collector took.", "reason")
+        self.loop_restarts = counter("monitor_loop_restarts", "Failures of background loops.", "loop")
+        self.journal_commit_seconds = self._histogram(
+            "monitor_journal_commit_seconds", "From handing a group to the writer to its durability.", "", _FAST_BUCKETS
+        )
+        self.reload_successful = gauge(
+            "monitor_config_last_reload_successful", "Whether the last reload of configuration and rules was taken.", ""
+        )
+        self.reload_timestamp = gauge(
+            "monitor_config_last_reload_success_timestamp_seconds", "When a reload was last taken.", ""
+        )
+        build = gauge("monitor_build_info", "Versions in use.", "version python_version sqlite_version")
+        build.of(__version__, platform.python_version(), sqlite3.sqlite_version).set(1)
+
+    def _counter(self, name: str, text: str, labels: str) -> Cached:
+        return Cached(Counter(f"whatsapp_{name}_total", text, labels.split(), registry=self.registry))
+
+    def _gauge(self, name: str, text: str, labels: str) -> Cached:
+        return Cached(Gauge(f"whatsapp_{name}", text, labels.split(), registry=self.registry))
+
+    def _histogram(self, name: str, text: str, labels: str, buckets: tuple[float, ...]) -> Cached:
+        histogram = Histogram(f"whatsapp_{name}", text, labels.split(), buckets=buckets, registry=self.registry)
+        return Cached(histogram)
 
     def bounded(self, label: str, value: str, most: int = VALUES_MOST) -> str:
         """Return the value, or `other` once the label has had its share of different ones."""
@@ -209,9 +176,9 @@ class Metrics:
 
     def reloaded(self, *, is_successful: bool) -> None:
         """Note how a reload went."""
-        self.reload_successful.set(int(is_successful))
+        self.reload_successful.of().set(int(is_successful))
         if is_successful:
-            self.reload_timestamp.set_to_current_time()
+            self.reload_timestamp.of().set_to_current_time()
 
 
 class Readings:
