@@ -16,10 +16,12 @@ from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
 from monitor.events import RulesLoaded
+from monitor.exposition import Page
 from monitor.facts import Fact
-from monitor.metrics import Metrics, Page, Readings
+from monitor.metrics import Metrics
 from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
+from monitor.readings import Readings
 from monitor.receive import Door, Receiver
 from monitor.senders import Channel
 from monitor.store.protocol import OPERATOR, Arrival, Backlog, StoreUnavailableError

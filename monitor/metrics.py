@@ -1,25 +1,18 @@
-"""Everything that Prometheus can scrape: one set of metrics on one registry that is passed in."""
+"""What Prometheus can scrape of what happened: one set of metrics on one registry that is passed in."""
 
 import platform
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 
 from monitor import __version__, codes
-from monitor.actions import Flag, Pause
-from monitor.store.protocol import Backlog
 
 OTHER = "other"
 NUMBERS_MOST = 200  # phone number ids with series of their own; each has about 200 pre-created ones
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
-CACHE_SECONDS = 1.0  # a page of 5,000 series takes 120 to 190 ms to write
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
@@ -179,114 +172,3 @@ class Metrics:
         self.reload_successful.of().set(int(is_successful))
         if is_successful:
             self.reload_timestamp.of().set_to_current_time()
-
-
-class Readings:
-    """What is read off the running parts at each scrape: a collector for the registry."""
-
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float],
-        pauses: Callable[[], Iterable[Pause]],
-        flags: Callable[[], Iterable[Flag]],
-        backlog: Callable[[], Mapping[str, Backlog]],
-        resends: Callable[[], Mapping[str, int]],
-        lag_events: Callable[[], int],
-        journal_bytes: Callable[[], int],
-    ) -> None:
-        self._clock = clock
-        self._pauses = pauses
-        self._flags = flags
-        self._backlog = backlog
-        self._resends = resends
-        self._lag_events = lag_events
-        self._journal_bytes = journal_bytes
-
-    def describe(self) -> Iterator[Metric]:
-        """Yield the families without samples, by which a scrape of single names finds them."""
-        for family in self.collect():
-            family.samples = []
-            yield family
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauges as they are now."""
-        now = self._clock()
-        paused = GaugeMetricFamily(
-            "whatsapp_gate_paused",
-            "1 while sending in the scope is paused.",
-            labels=("scope", "scope_id", "rule", "code"),
-        )
-        series = {
-            (pause.scope, _scope_id(pause), pause.rule, "" if pause.code is None else codes.label(pause.code))
-            for pause in self._pauses()
-        }
-        for labels in sorted(series):
-            paused.add_metric(labels, 1)
-        yield paused
-
-        open_flags = GaugeMetricFamily("whatsapp_flags_open", "Flags that nobody has resolved.", labels=("rule",))
-        counts: dict[str, int] = {}
-        for flag in self._flags():
-            counts[flag.rule] = counts.get(flag.rule, 0) + (flag.resolved_at is None)
-        for rule, count in sorted(counts.items()):
-            open_flags.add_metric((rule,), count)
-        yield open_flags
-
-        pending = GaugeMetricFamily("whatsapp_resends_pending", "Messages to send again.", labels=("phone_number_id",))
-        for phone_number_id, count in sorted(self._resends().items())[:NUMBERS_MOST]:
-            pending.add_metric((phone_number_id,), count)
-        yield pending
-        yield from self._outbox(now)
-        yield GaugeMetricFamily(
-            "whatsapp_monitor_journal_lag_events", "Journal entries not yet acted upon.", value=self._lag_events()
-        )
-        yield GaugeMetricFamily(
-            "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
-        )
-
-    def _outbox(self, now: float) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("whatsapp_monitor_outbox_pending", "What waits to leave.", labels=("destination",))
-        dead = GaugeMetricFamily(
-            "whatsapp_monitor_outbox_dead", "What a destination refused for good.", labels=("destination",)
-        )
-        oldest = GaugeMetricFamily(
-            "whatsapp_monitor_outbox_oldest_seconds",
-            "Age of the oldest thing that waits to leave.",
-            labels=("destination",),
-        )
-        for destination, backlog in sorted(self._backlog().items()):
-            waiting.add_metric((destination,), backlog.pending)
-            dead.add_metric((destination,), backlog.dead)
-            age = 0.0 if backlog.oldest_at is None else max(0.0, now - backlog.oldest_at)
-            oldest.add_metric((destination,), age)
-        yield from (waiting, dead, oldest)
-
-
-class Page:
-    """The text of /metrics: written at most once a second, off the event loop, and shared."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        self._lock = threading.Lock()
-        self._cached: dict[tuple[str, tuple[str, ...]], tuple[float, bytes, str]] = {}
-
-    def text(self, accept: str, names: tuple[str, ...]) -> tuple[bytes, str]:
-        """Return the page and its content type in the format that `accept` prefers."""
-        encode, content_type = choose_encoder(accept)
-        with self._lock:
-            key = (content_type, names)
-            found = self._cached.get(key)
-            now = time.monotonic()
-            if found is not None and now - found[0] < CACHE_SECONDS:
-                return found[1], found[2]
-            registry = self._registry.restricted_registry(names) if names else self._registry
-            body = encode(registry)
-            self._cached = {one: value for one, value in self._cached.items() if now - value[0] < CACHE_SECONDS}
-            self._cached[key] = (time.monotonic(), body, content_type)
-            return body, content_type
-
-
-def _scope_id(pause: Pause) -> str:
-    """Return the id as a label: a template, country or recipient is no bounded set."""
-    return pause.scope_id if pause.scope in {"waba", "phone_number"} else ""

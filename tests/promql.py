@@ -6,7 +6,8 @@ import promql_parser
 from prometheus_client import CollectorRegistry
 from promql_parser import Call, Expr, VectorSelector
 
-from monitor.metrics import Metrics, Readings
+from monitor.metrics import Metrics
+from monitor.readings import Readings
 
 
 class Selected(NamedTuple):

@@ -8,9 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import codes, messages, observe
 from monitor.events import AccountEvent, ErrorReport, MetaError, MetaEvent, Pricing, Status, Unparsed
+from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.messages import Message
-from monitor.metrics import NUMBERS_MOST, VALUES_MOST, Metrics, Page
+from monitor.metrics import NUMBERS_MOST, VALUES_MOST, Metrics
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PRICING = Pricing("utility", "PMP", "true")

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from monitor.actions import Pause
 from monitor.config import Loaded
 from monitor.document import Mistake
-from monitor.metrics import Metrics, Page
+from monitor.exposition import Page
+from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
 from monitor.store.protocol import Store

@@ -1,0 +1,97 @@
+"""What is read off the running parts at each scrape."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from monitor import codes
+from monitor.actions import Flag, Pause
+from monitor.metrics import NUMBERS_MOST
+from monitor.store.protocol import Backlog
+
+
+class Readings:
+    """What is read off the running parts at each scrape: a collector for the registry."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        pauses: Callable[[], Iterable[Pause]],
+        flags: Callable[[], Iterable[Flag]],
+        backlog: Callable[[], Mapping[str, Backlog]],
+        resends: Callable[[], Mapping[str, int]],
+        lag_events: Callable[[], int],
+        journal_bytes: Callable[[], int],
+    ) -> None:
+        self._clock = clock
+        self._pauses = pauses
+        self._flags = flags
+        self._backlog = backlog
+        self._resends = resends
+        self._lag_events = lag_events
+        self._journal_bytes = journal_bytes
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the families without samples, by which a scrape of single names finds them."""
+        for family in self.collect():
+            family.samples = []
+            yield family
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges as they are now."""
+        now = self._clock()
+        paused = GaugeMetricFamily(
+            "whatsapp_gate_paused",
+            "1 while sending in the scope is paused.",
+            labels=("scope", "scope_id", "rule", "code"),
+        )
+        series = {
+            (pause.scope, _scope_id(pause), pause.rule, "" if pause.code is None else codes.label(pause.code))
+            for pause in self._pauses()
+        }
+        for labels in sorted(series):
+            paused.add_metric(labels, 1)
+        yield paused
+
+        open_flags = GaugeMetricFamily("whatsapp_flags_open", "Flags that nobody has resolved.", labels=("rule",))
+        counts: dict[str, int] = {}
+        for flag in self._flags():
+            counts[flag.rule] = counts.get(flag.rule, 0) + (flag.resolved_at is None)
+        for rule, count in sorted(counts.items()):
+            open_flags.add_metric((rule,), count)
+        yield open_flags
+
+        pending = GaugeMetricFamily("whatsapp_resends_pending", "Messages to send again.", labels=("phone_number_id",))
+        for phone_number_id, count in sorted(self._resends().items())[:NUMBERS_MOST]:
+            pending.add_metric((phone_number_id,), count)
+        yield pending
+        yield from self._outbox(now)
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_journal_lag_events", "Journal entries not yet acted upon.", value=self._lag_events()
+        )
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
+        )
+
+    def _outbox(self, now: float) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("whatsapp_monitor_outbox_pending", "What waits to leave.", labels=("destination",))
+        dead = GaugeMetricFamily(
+            "whatsapp_monitor_outbox_dead", "What a destination refused for good.", labels=("destination",)
+        )
+        oldest = GaugeMetricFamily(
+            "whatsapp_monitor_outbox_oldest_seconds",
+            "Age of the oldest thing that waits to leave.",
+            labels=("destination",),
+        )
+        for destination, backlog in sorted(self._backlog().items()):
+            waiting.add_metric((destination,), backlog.pending)
+            dead.add_metric((destination,), backlog.dead)
+            age = 0.0 if backlog.oldest_at is None else max(0.0, now - backlog.oldest_at)
+            oldest.add_metric((destination,), age)
+        yield from (waiting, dead, oldest)
+
+
+def _scope_id(pause: Pause) -> str:
+    """Return the id as a label: a template, country or recipient is no bounded set."""
+    return pause.scope_id if pause.scope in {"waba", "phone_number"} else ""
