@@ -301,4 +301,4 @@ def test_a_state_never_goes_backwards_whatever_the_order_of_its_statuses(sidecar
 
     assert message["state"] == "read"
     assert [step["status"] for step in message["timeline"]] == ["sent", "delivered", "read"]
-    assert sidecar.metric("whatsapp_statuses_total", phone_number_id=NUMBER) == 3
+    patience.until(lambda: sidecar.metric("whatsapp_statuses_total", phone_number_id=NUMBER) == 3)
