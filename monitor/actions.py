@@ -5,10 +5,25 @@ All times are unix seconds. A record that stands is never mutated: a change is a
 
 import msgspec
 
+from monitor.account import Restriction
+
 SCOPES = ("all", "waba", "phone_number", "template", "country", "recipient")
 LANES = ("all", "business_initiated", "marketing")
 SEVERITIES = ("critical", "warning", "info")
 EVIDENCE_KEPT = 20  # the newest; the count goes on
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Where in the journal a decision is taken; `serial` tells the decisions of one entry apart."""
+
+    position: int
+    now: float
+    rules_hash: str
+    serial: int = 0
+
+    def id(self, letter: str) -> str:
+        """Return the id of a record that is made here."""
+        return f"{letter}{self.position}-{self.serial}"
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,6 +46,9 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     recipient: str = ""
     category: str = ""
     source: str = ""
+    template: str = ""
+    campaign: str = ""
+    restriction: str = ""
 
 
 class PauseAction(msgspec.Struct, frozen=True):
@@ -99,6 +117,7 @@ class Pause(msgspec.Struct, frozen=True):
     released_at: float | None = None
     released_by: str = ""
     release_reason: str = ""
+    incident_id: str = ""
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -120,7 +139,11 @@ class Flag(msgspec.Struct, frozen=True):
 
 
 class Resend(msgspec.Struct, frozen=True):
-    """A message to send again: `pending`, `claimed` until `lease_until`, then `sent`, `dropped` or `superseded`."""
+    """A message to send again: `pending`, `claimed` until `lease_until`, then `sent`, `dropped` or `superseded`.
+
+    `withheld` ones are listed with the `reason` why they must not be sent. `chain_id` is the first message's wamid over
+    all `attempt`s; `retry_wamid` is what the worker sent instead, `outcome` what became of that.
+    """
 
     id: str
     wamid: str
@@ -138,6 +161,43 @@ class Resend(msgspec.Struct, frozen=True):
     lease_until: float | None = None
     claim: str = ""
     settled_at: float | None = None
+    reason: str = ""
+    template: str = ""
+    chain_id: str = ""
+    attempt: int = 1
+    retry_wamid: str = ""
+    outcome: str = ""
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """One way in which Meta told of an incident: `origin` send, webhook, status, message or account, and when first."""
+
+    origin: str
+    occurred_at: float
+    received_at: float
+    position: int
+    count: int = 1
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """Meta restricts an account: all that its witnesses say is one thing, in the order in which they spoke.
+
+    It is over when it is closed, when Meta's own end has passed, or else when nothing was heard of it for a day and
+    nothing that it paused is still paused.
+    """
+
+    id: str
+    waba_id: str
+    phone_number_id: str
+    opened_at: float
+    last_at: float
+    witnesses: tuple[Witness, ...]
+    codes: tuple[int, ...] = ()
+    restrictions: tuple[Restriction, ...] = ()
+    until: float | None = None
+    closed_at: float | None = None
+    closed_by: str = ""
+    close_reason: str = ""
 
 
 class Alert(msgspec.Struct, frozen=True):

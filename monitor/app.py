@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from monitor import codes, destinations, engine, logs, observe, pseudonyms, traces
 from monitor import config as configuration
+from monitor import destinations, engine, logs, observe, pseudonyms, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
-from monitor.events import RulesLoaded
+from monitor.events import RulesLoaded, Tick
 from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.metrics import Metrics
@@ -24,14 +24,19 @@ from monitor.pipeline import Pipeline
 from monitor.readings import Readings
 from monitor.receive import Door, Receiver
 from monitor.senders import Channel
-from monitor.store.protocol import OPERATOR, Arrival, Backlog, StoreUnavailableError
+from monitor.statements import Statements
+from monitor.step import Settings
+from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore, open_store
 from monitor.traces import Traces
 from monitor.web.internal import internal
 
 RESTART_SECONDS = (0.1, 10.0)  # first and longest wait before a background loop is started again
+PSEUDONYMS_CACHED = 4096  # each change names its number again
 PRUNE_SECONDS = 60.0
 PRUNE_STEP = 500
+JUDGED_MOST = 1_000  # messages in one tick
+CAMPAIGNS_SHOWN = 1_000
 DRAIN_SECONDS = 5.0
 EXPORT_SECONDS = 5.0
 OPERATOR_SYSTEM = "whatsapp-monitor"
@@ -53,13 +58,15 @@ class App:
         self.store = store
         self.rendering: Executor = ThreadPoolExecutor(1, "metrics")
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry)
+        self.metrics = Metrics(self.registry, loaded.catalogue())
+        self._campaigns: Sequence[Campaign] = ()
+        self._silent: dict[str, int] = {}
         self.is_stopping = False
         hash_key = loaded.hash_key()
         self.pipeline = Pipeline(
             store,
-            engine.plan(loaded.rule_set),
-            lambda number: pseudonyms.recipient(hash_key, number),
+            settings(loaded),
+            functools.lru_cache(PSEUDONYMS_CACHED)(functools.partial(pseudonyms.recipient, hash_key)),
             observe=self._observe,
             quarantine=lambda stage, _: self.metrics.quarantined.of(stage).inc(),
             alert_destinations=destinations.names(loaded.config)[1],
@@ -75,6 +82,7 @@ class App:
         self.page = Page(self.registry)
         self.internal = internal(self, hash_key)
         self.registry.register(self._readings())
+        self.registry.register(self._statements())
         if tracer is not None:
             tracer.dropped = lambda reason, count: self.metrics.spans_dropped.of(reason).inc(count)
         store.writer.on_flush = lambda seconds, _: self.metrics.journal_commit_seconds.of().observe(seconds)
@@ -87,14 +95,15 @@ class App:
 
     async def start(self) -> None:
         """Load what stands and start the background loops."""
-        codes.catalogue()  # read now: the first error must not wait 50 ms for it
         await self.pipeline.load(self.clock())
         self.metrics.prepare_rules(rule.name for rule in self.loaded.rule_set.rules)
-        for phone_number_id, waba_id in self.pipeline.numbers.items():
-            self.metrics.sender(waba_id, phone_number_id)
+        for number in self.pipeline.memory.numbers.values():
+            self.metrics.sender(number.waba_id, number.phone_number_id)
+            self.metrics.heard(number.seen_at)
         self.metrics.reloaded(is_successful=True)
         self._supervise("pipeline", self.pipeline.run)
         self._supervise("retention", self._retain)
+        self._supervise("ticks", self._tick)
         self._start_outbox()
         await self._note_rules()
 
@@ -124,6 +133,8 @@ class App:
         try:
             self._backlog = await self.store.backlog()
             self._resends = await self.store.pending_resends()
+            self._campaigns = (await self.store.campaigns("", CAMPAIGNS_SHOWN)).items
+            self._silent = await self.store.silent(self.clock() - self.loaded.config.messages.silent_after)
         except StoreUnavailableError:
             logs.get().warning("scrape_incomplete")
 
@@ -174,7 +185,10 @@ class App:
         self.store.writer.forward_to = forwards
         self._start_outbox()
         await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
-        await self.pipeline.adopt(engine.plan(loaded.rule_set))
+        self.metrics.catalogue = loaded.catalogue()
+        if self._tracer is not None:
+            self._tracer.catalogue = self.metrics.catalogue
+        await self.pipeline.adopt(settings(loaded))
         self.metrics.prepare_rules(rule.name for rule in loaded.rule_set.rules)
         await self._note_rules()
 
@@ -188,12 +202,26 @@ class App:
         for destination in outbox.destinations:
             self._supervise(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
 
+    async def _tick(self) -> None:
+        """Let time enter the journal: name the messages that must be judged since nothing was heard of them."""
+        while True:
+            now = self.clock()
+            wamids = await self.store.due_messages(now, JUDGED_MOST)
+            if wamids:
+                tick = msgspec.json.encode(Tick(now, tuple(wamids)))
+                position = await self.store.append(Arrival(TICK, now, tick))
+                if position is not None:
+                    await self.pipeline.reach(position)
+            if len(wamids) < JUDGED_MOST:
+                await asyncio.sleep(self.loaded.config.messages.check_every)
+
     async def _retain(self) -> None:
         """Remove what is past retention, a little at a time so that deliveries never wait for it."""
         while True:
-            before = self.clock() - self.loaded.config.store.retention
-            while await self.store.prune(before, PRUNE_STEP):
+            config, now = self.loaded.config, self.clock()
+            while await self.store.prune(now - config.store.retention, now - config.campaigns.retention):
                 await asyncio.sleep(0.05)
+            self.metrics.remove_idle(now - config.metrics.idle_after)
             await asyncio.sleep(PRUNE_SECONDS)
 
     def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -222,6 +250,7 @@ class App:
 
         return Readings(
             clock=self.clock,
+            catalogue=lambda: self.metrics.catalogue,
             pauses=pauses,
             flags=lambda: self.pipeline.standing.flags.values(),
             backlog=lambda: self._backlog,
@@ -229,6 +258,27 @@ class App:
             lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
             journal_bytes=self.store.size_bytes,
         )
+
+    def _statements(self) -> Any:
+        return Statements(
+            self.metrics,
+            self.pipeline.memory,
+            clock=self.clock,
+            idle_seconds=lambda: self.loaded.config.metrics.idle_after,
+            campaigns=lambda: self._campaigns,
+            silent=lambda: self._silent,
+        )
+
+
+def settings(loaded: Loaded) -> Settings:
+    """Return how events take effect under a configuration."""
+    return Settings(
+        engine.plan(loaded.rule_set, loaded.catalogue()),
+        loaded.policy(),
+        loaded.naming(),
+        loaded.config.campaigns.reply_within,
+        loaded.config.resends.from_catalogue,
+    )
 
 
 def build(loaded: Loaded, path: Any) -> App:
@@ -245,6 +295,7 @@ def _tracer(loaded: Loaded) -> Traces | None:
     return Traces(
         traces.otlp(tracing.endpoint, EXPORT_SECONDS),
         loaded.hash_key(),
+        loaded.catalogue(),
         default_ratio=tracing.sample.default,
         failed_ratio=tracing.sample.failed,
     )

@@ -4,14 +4,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 import pydantic
 
-from monitor import document, rules, secrets
+from monitor import campaigns, codes, document, durations, rules, secrets
+from monitor.campaigns import Naming
+from monitor.codes import Catalogue
 from monitor.document import Document, Mistake, Mistaken
+from monitor.messages import DEFAULT_POLICY, Policy
 from monitor.rules import RuleSet, Seconds
 from monitor.secrets import Secret
 
@@ -44,6 +47,21 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
     )
+
+
+PositiveSeconds = Annotated[Seconds, pydantic.Field(gt=0)]
+
+
+def _duration_text(value: str) -> str:
+    durations.parse(value)
+    return value
+
+
+class ResendAdvice(_Strict):
+    """When a message that failed with a code may be sent again, and how often."""
+
+    after: Annotated[str, pydantic.AfterValidator(lambda value: _duration_text(value))]
+    most: Annotated[int, pydantic.Field(ge=1, le=16)] = 1
 
 
 class Webhook(_Strict):
@@ -166,6 +184,70 @@ class Privacy(_Strict):
     key_file: str | None = None
 
 
+class CodeConfig(_Strict):
+    """An error code that the shipped catalogue lacks, or what is different here of one that it has."""
+
+    code: Annotated[int, pydantic.Field(ge=0)]
+    title: str | None = None
+    kind: Literal[codes.CLASSES] | None = pydantic.Field(default=None, alias="class")  # type: ignore[valid-type]
+    hits: Literal[codes.HITS] | None = None  # type: ignore[valid-type]
+    retryable: Literal[codes.RETRYABLE] | None = None  # type: ignore[valid-type]
+    advice: str | None = None
+    resend: ResendAdvice | None = None
+
+
+class Messages(_Strict):
+    """How long silence about a message may last."""
+
+    time_to_live: dict[Literal["authentication", "utility", "marketing", "service", "other"], PositiveSeconds] = {}
+    templates: dict[str, PositiveSeconds] = {}
+    buffer: Seconds = 900.0
+    settle: PositiveSeconds = 60.0
+    silent_after: PositiveSeconds = 300.0
+    check_every: PositiveSeconds = 10.0
+
+
+class Campaigns(_Strict):
+    """How a message's campaign is found, and how long after it a reply still counts."""
+
+    callback_path: str | None = None
+    callback_regex: str | None = None
+    by_template: bool = True
+    reply_within: PositiveSeconds = 86400.0
+    retention: Annotated[Seconds, pydantic.Field(ge=3600)] = 90 * 86400.0
+
+    @pydantic.field_validator("callback_path")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        reason = campaigns.compiles(value) if value is not None else ""
+        if reason:
+            raise ValueError(f"not a JSON path (RFC 9535): {reason}")
+        return value
+
+    @pydantic.field_validator("callback_regex")
+    @classmethod
+    def _is_a_regex(cls, value: str | None) -> str | None:
+        return None if value is None else rules.expression(value)
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_way(self) -> "Campaigns":
+        if self.callback_path is not None and self.callback_regex is not None:
+            raise ValueError("at most one of callback_path and callback_regex")
+        return self
+
+
+class Resends(_Strict):
+    """Which messages are listed to be sent again, beside those that rules name."""
+
+    from_catalogue: bool = True
+
+
+class MetricsConfig(_Strict):
+    """How long the series of numbers, templates and campaigns that went away are kept."""
+
+    idle_after: Annotated[Seconds, pydantic.Field(gt=0)] = 14 * 86400.0
+
+
 class Config(_Strict):
     """The whole file."""
 
@@ -178,6 +260,11 @@ class Config(_Strict):
     tracing: Tracing = Tracing()
     web: Web = Web()
     privacy: Privacy = Privacy()
+    codes: tuple[CodeConfig, ...] = ()
+    messages: Messages = Messages()
+    campaigns: Campaigns = Campaigns()
+    resends: Resends = Resends()
+    metrics: MetricsConfig = MetricsConfig()
 
     @pydantic.field_validator("forward")
     @classmethod
@@ -199,6 +286,23 @@ class Loaded(msgspec.Struct, frozen=True):
     store_path: Path
     directory: Path
     warnings: tuple[Mistake, ...] = ()
+
+    def policy(self) -> Policy:
+        """Return how long silence about a message may last."""
+        part = self.config.messages
+        lifetimes = dict(DEFAULT_POLICY.time_to_live)
+        lifetimes.update({str(category): seconds for category, seconds in part.time_to_live.items()})
+        lifetimes[""] = lifetimes.pop("other", lifetimes[""])
+        return Policy(lifetimes, part.templates, part.buffer, settle_seconds=part.settle)
+
+    def naming(self) -> Naming:
+        """Return how a message's campaign is found."""
+        part = self.config.campaigns
+        return Naming(part.callback_path or "", part.callback_regex or "", part.by_template)
+
+    def catalogue(self) -> Catalogue:
+        """Return the error codes with what this configuration says of them."""
+        return codes.catalogue([one.model_dump(by_alias=True, exclude_none=True) for one in self.config.codes])
 
     def hash_key(self) -> bytes:
         """Return the key for keyed hashes, made beside the store at the first use."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import re2
 
-from monitor import codes
+from monitor import aspects
 from monitor.actions import (
     EVIDENCE_KEPT,
     SCOPES,
@@ -22,7 +22,10 @@ from monitor.actions import (
     PauseAction,
     ResendAction,
 )
-from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Status, kind
+from monitor.aspects import Facts
+from monitor.codes import Catalogue
+from monitor.events import MetaEvent
+from monitor.messages import Message
 from monitor.rules import Between, FlagSpec, Like, OneOf, PauseSpec, Rule, RuleSet, Test
 
 LATENESS_SECONDS = 3600.0  # how much later than its neighbours an event may arrive and still share their window
@@ -31,8 +34,6 @@ GROUPS_MOST = 10_000  # per rule; the group that has been silent longest goes fi
 SOURCES_FROM = 1_000  # the newest entries that the top sources are counted from
 SOURCES_MOST = 5
 QUIET_SECONDS = 300.0  # an alert without a pause ends after this long without evidence, as Alertmanager's default
-_NO_TEXT = MetaError(None, "", "")
-Facts = dict[str, str]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     `horizon_seconds` is how far back the journal must be read to fill the windows, 0 where no rule counts.
     """
 
+    catalogue: Catalogue
     by_code: dict[str, tuple[Rule, ...]]
     general: tuple[Rule, ...]
     hash: str
@@ -106,8 +108,8 @@ class Windows:
         return window
 
 
-def plan(rule_set: RuleSet) -> Plan:
-    """Index the rules."""
+def plan(rule_set: RuleSet, catalogue: Catalogue) -> Plan:
+    """Index the rules; the catalogue says what a code's class is, what it hits and whether to retry."""
     by_code: dict[str, list[Rule]] = {}
     general: list[Rule] = []
     for rule in rule_set.rules:
@@ -119,6 +121,7 @@ def plan(rule_set: RuleSet) -> Plan:
             general.append(rule)
     longest = max((rule.within_seconds for rule in rule_set.rules if rule.count_at_least > 1), default=None)
     return Plan(
+        catalogue,
         {code: tuple(rules) for code, rules in by_code.items()},
         tuple(general),
         rule_set.hash,
@@ -127,46 +130,37 @@ def plan(rule_set: RuleSet) -> Plan:
     )
 
 
-def evaluate(plan: Plan, windows: Windows, event: MetaEvent, position: int, received_at: float) -> list[Action]:
-    """Return the actions that follow from one event, in the order of the rules; enters the event in the windows."""
-    errors = _errors(event)
-    if not errors and not plan.general:
+def evaluate(
+    plan: Plan, windows: Windows, event: MetaEvent, position: int, received_at: float, message: Message | None = None
+) -> list[Action]:
+    """Return the actions that follow from one event, in the order of the rules; enters the event in the windows.
+
+    `message` is what is known of the message that the event is about.
+    """
+    if not plan.general and not aspects.errors(event):
         return []
     actions: list[Action] = []
     fired: set[str] = set()  # a rule acts once for an event, however many of its errors match
-    for error in errors or (_NO_TEXT,):
-        facts = _facts(event, error, has_error=bool(errors))
-        for rule in (*plan.by_code.get(facts["code"], ()), *plan.general):
-            if rule.name not in fired and all(_holds(test, facts[name]) for name, test in rule.tests):
+    for aspect in aspects.of(plan.catalogue, event, message):
+        facts = aspect.facts
+        for rule in (*plan.by_code.get(facts.get("code", ""), ()), *plan.general):
+            if rule.name not in fired and all(_holds(test, facts.get(name, "")) for name, test in rule.tests):
                 fired.add(rule.name)
-                evidence = _evidence(event, error, facts, position, received_at)
+                evidence = aspects.evidence(plan.catalogue, event, aspect, position, received_at)
                 actions.extend(_fire(rule, windows, facts, evidence))
     return actions
-
-
-def origin(event: MetaEvent) -> str:
-    """Return which of Meta's places an event's errors stood in."""
-    match event:
-        case Status():
-            return "status"
-        case InboundMessage():
-            return "message"
-        case ErrorReport(field="messages"):
-            return "webhook"
-        case _:
-            return "account"
 
 
 def _fire(rule: Rule, windows: Windows, facts: Facts, evidence: Evidence) -> Iterator[Action]:
     matching: Sequence[Evidence] = (evidence,)
     if rule.count_at_least > 1:
-        window = windows.of(rule, tuple(facts[name] for name in rule.by))
+        window = windows.of(rule, tuple(facts.get(name, "") for name in rule.by))
         window.add(evidence, rule.within_seconds)
         matching = window.around(evidence, rule.within_seconds, rule.count_at_least)
         if not matching:
             return
     newest = tuple(matching[-EVIDENCE_KEPT:])
-    group = tuple((name, facts[name]) for name in rule.by)
+    group = tuple((name, facts.get(name, "")) for name in rule.by)
     pause: PauseAction | None = None
     for spec in rule.actions:
         if spec.pause is not None:
@@ -190,7 +184,12 @@ def _pause(rule: Rule, spec: PauseSpec, facts: Facts, evidence: tuple[Evidence, 
 
 def _told_scope(asked: str, facts: Facts) -> tuple[str, str]:
     """Return the asked scope or the next narrower one whose id the event tells; everything where it tells none."""
-    ids = {"waba": facts["waba_id"], "phone_number": facts["phone_number_id"], "recipient": facts["recipient"]}
+    ids = {
+        "waba": facts["waba_id"],
+        "phone_number": facts["phone_number_id"],
+        "template": facts.get("template", ""),
+        "recipient": facts["recipient"],
+    }
     if asked != "all":
         for scope in SCOPES[SCOPES.index(asked) :]:
             if ids.get(scope):
@@ -220,51 +219,6 @@ def _holds(test: Test, fact: str) -> bool:
             return fact.lstrip("-").isascii() and fact.lstrip("-").isdigit() and least <= int(fact) <= most
         case Like(pattern):
             return re2.fullmatch(pattern, fact) is not None
-
-
-def _errors(event: MetaEvent) -> tuple[MetaError, ...]:
-    if isinstance(event, Status | InboundMessage):
-        return event.errors
-    return (event.error,) if isinstance(event, ErrorReport) else ()
-
-
-def _facts(event: MetaEvent, error: MetaError, *, has_error: bool) -> Facts:
-    known = codes.find(error.code)
-    return {
-        "kind": kind(event),
-        "origin": origin(event) if has_error else "",
-        "code": "" if error.code is None else str(error.code),
-        "class": known.kind if known else "",
-        "hits": known.hits if known else "",
-        "retryable": known.retryable if known else "",
-        "status": event.status if isinstance(event, Status) else "",
-        "field": event.field if isinstance(event, AccountEvent | ErrorReport) else "messages",
-        "event": event.event if isinstance(event, AccountEvent) else "",
-        "message_type": event.message_type if isinstance(event, InboundMessage) else "",
-        "category": event.category if isinstance(event, Status) else "",
-        "waba_id": event.waba_id,
-        "phone_number_id": getattr(event, "phone_number_id", ""),
-        "recipient": getattr(event, "recipient", "") or getattr(event, "sender", ""),
-        "wamid": getattr(event, "wamid", ""),
-    }
-
-
-def _evidence(event: MetaEvent, error: MetaError, facts: Facts, position: int, received_at: float) -> Evidence:
-    return Evidence(
-        position=position,
-        kind=facts["kind"],
-        at=event.occurred_at,
-        received_at=received_at,
-        origin=facts["origin"],
-        code=error.code,
-        title=known.title if (known := codes.find(error.code)) is not None else "",
-        waba_id=facts["waba_id"],
-        phone_number_id=facts["phone_number_id"],
-        wamid=facts["wamid"],
-        recipient=facts["recipient"],
-        category=facts["category"],
-        source=event.callback_data[:64] if isinstance(event, Status) else "",
-    )
 
 
 def _at(evidence: Evidence) -> float:

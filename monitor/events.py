@@ -6,6 +6,8 @@ receipt. A `recipient` is always a keyed hash, never a number. `key` identifies 
 
 import msgspec
 
+from monitor.account import UNSPECIFIC, Detail
+
 
 class MetaError(msgspec.Struct, frozen=True, gc=False):
     """One object of an `errors` list; `code` is None where it could not be read."""
@@ -24,7 +26,11 @@ class Pricing(msgspec.Struct, frozen=True, gc=False):
 
 
 class Status(msgspec.Struct, frozen=True, gc=False):
-    """One object of `statuses`: what became of a message that the business sent."""
+    """One object of `statuses`: what became of a message that the business sent.
+
+    `alias` and `number` are keyed hashes: of the recipient's wa_id where a business-scoped id is the recipient, and of
+    the display number that it was sent from.
+    """
 
     key: str
     waba_id: str
@@ -37,10 +43,12 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     pricing: Pricing | None
     errors: tuple[MetaError, ...]
     callback_data: str
+    alias: str = ""
+    number: str = ""
 
 
 class InboundMessage(msgspec.Struct, frozen=True, gc=False):
-    """One object of `messages`: a customer wrote."""
+    """One object of `messages`: a customer wrote; `context` is the wamid that the customer answered."""
 
     key: str
     waba_id: str
@@ -50,6 +58,9 @@ class InboundMessage(msgspec.Struct, frozen=True, gc=False):
     message_type: str
     sender: str
     errors: tuple[MetaError, ...]
+    context: str = ""
+    alias: str = ""
+    number: str = ""
 
 
 class ErrorReport(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +83,75 @@ class AccountEvent(msgspec.Struct, frozen=True, gc=False):
     occurred_at: float
     field: str
     event: str
+    detail: Detail = UNSPECIFIC
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """The Graph API took a message; `outcome` is its `message_status`, `campaign` what the sender called it."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    wamid: str
+    recipient: str
+    category: str = ""
+    template: str = ""
+    language: str = ""
+    campaign: str = ""
+    callback_data: str = ""
+    outcome: str = "accepted"
+
+
+class SendFailed(msgspec.Struct, frozen=True, tag="send_failed"):
+    """The Graph API refused a message: the synchronous witness of an error."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    recipient: str
+    error: MetaError
+    category: str = ""
+    template: str = ""
+    campaign: str = ""
+    callback_data: str = ""
+
+
+class PresumedExpired(msgspec.Struct, frozen=True):
+    """A message's time to live and a buffer passed without delivered, read or failed: Meta drops it without a word."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    wamid: str
+    recipient: str
+    category: str
+    template: str
+
+
+class Anomaly(msgspec.Struct, frozen=True):
+    """A message's statuses contradict each other or what is known of the send; `anomaly` is one snake_case word."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    wamid: str
+    recipient: str
+    anomaly: str
+
+
+class NewCode(msgspec.Struct, frozen=True):
+    """An error code that the catalogue does not know was seen for the first time."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    origin: str
+    error: MetaError
 
 
 class Unparsed(msgspec.Struct, frozen=True, gc=False):
@@ -120,12 +200,13 @@ class ResendsClaimed(msgspec.Struct, frozen=True, tag="resends_claimed"):
 
 
 class ResendSettled(msgspec.Struct, frozen=True, tag="resend_settled"):
-    """A worker said what became of a resend: `sent`, `dropped` or `released`."""
+    """A worker said what became of a resend: `sent`, `dropped` or `released`; `wamid` is the retry's own."""
 
     actor: str
     reason: str
     resend_id: str
     outcome: str
+    wamid: str = ""
 
 
 class RulesLoaded(msgspec.Struct, frozen=True, tag="rules_loaded"):
@@ -135,23 +216,60 @@ class RulesLoaded(msgspec.Struct, frozen=True, tag="rules_loaded"):
     rules_hash: str
 
 
-MetaEvent = Status | InboundMessage | ErrorReport | AccountEvent | Unparsed
-OperatorAct = PausePlaced | PauseReleased | FlagResolved | ResendsClaimed | ResendSettled | RulesLoaded
+class PersonForgotten(msgspec.Struct, frozen=True, tag="person_forgotten"):
+    """An operator had a person erased; `people` are the keyed hashes that stood for them."""
+
+    actor: str
+    reason: str
+    people: tuple[str, ...]
+
+
+class IncidentClosed(msgspec.Struct, frozen=True, tag="incident_closed"):
+    """An operator closed an incident."""
+
+    actor: str
+    reason: str
+    incident_id: str
+
+
+class Tick(msgspec.Struct, frozen=True, tag="tick"):
+    """Time passed: these messages are to be judged as of `at`, since nothing was heard of them."""
+
+    at: float
+    wamids: tuple[str, ...]
+
+
+Send = Sent | SendFailed
+Derived = PresumedExpired | Anomaly | NewCode
+MetaEvent = Status | InboundMessage | ErrorReport | AccountEvent | Unparsed | Send | Derived
+OperatorAct = (
+    PausePlaced | PauseReleased | FlagResolved | ResendsClaimed | ResendSettled | RulesLoaded | PersonForgotten
+    | IncidentClosed
+)  # fmt: skip
+Event = MetaEvent | OperatorAct | Tick
 EVENT_KINDS = {
     Status: "status",
     InboundMessage: "message",
     ErrorReport: "error",
     AccountEvent: "account",
     Unparsed: "unparsed",
+    Sent: "sent",
+    SendFailed: "send_failed",
+    PresumedExpired: "presumed_expired",
+    Anomaly: "anomaly",
+    NewCode: "new_code",
     PausePlaced: "pause_placed",
     PauseReleased: "pause_released",
     FlagResolved: "flag_resolved",
     ResendsClaimed: "resends_claimed",
     ResendSettled: "resend_settled",
     RulesLoaded: "rules_loaded",
+    PersonForgotten: "person_forgotten",
+    IncidentClosed: "incident_closed",
+    Tick: "tick",
 }
 
 
-def kind(event: MetaEvent | OperatorAct) -> str:
+def kind(event: Event) -> str:
     """Return the event's kind, one of a fixed set."""
     return EVENT_KINDS[type(event)]

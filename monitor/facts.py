@@ -3,7 +3,7 @@
 import msgspec
 
 from monitor.actions import Action
-from monitor.events import MetaEvent, OperatorAct
+from monitor.events import Event
 from monitor.messages import Advance
 from monitor.standing import Change
 
@@ -11,7 +11,7 @@ from monitor.standing import Change
 class Fact(msgspec.Struct, frozen=True, gc=False):
     """One event with its effects; a repeated one had taken effect before; `advance` is what moved a message."""
 
-    event: MetaEvent | OperatorAct
+    event: Event
     received_at: float
     is_repeated: bool = False
     advance: Advance | None = None

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -39,20 +39,34 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The answer: `reason` is one snake_case word; `pause` is the one that denies."""
+    """The answer: `reason` is one snake_case word; `pause` is the one that denies.
+
+    A `warning` allows, and says what Meta will probably refuse.
+    """
 
     allow: bool
     reason: str
     pause: Pause | None = None
     retry_after_seconds: int | None = None
+    warning: str = ""
 
 
 NOT_PAUSED = Verdict(True, "not_paused")
 NOT_A_SEND = Verdict(True, "not_a_send")
+WINDOW_CLOSED = Verdict(True, "window_closed", warning="window_closed")
+"""Free-form messages go out only within 24 hours of the customer's last one (Meta: 131047)."""
 
 
-def decide(pauses: Iterable[Pause], ask: Ask, wabas: Mapping[str, str], now: float) -> Verdict:
+def decide(
+    pauses: Iterable[Pause],
+    ask: Ask,
+    wabas: Mapping[str, str],
+    now: float,
+    is_window_open: Callable[[str, str], bool] = lambda _number, _person: True,
+) -> Verdict:
     """Return the verdict; `wabas` maps phone number ids to the account that each belongs to.
+
+    `is_window_open` says whether a number may answer a person freely.
 
     Of several pauses the one that ends last denies, so that Retry-After is not a lie.
     """
@@ -66,7 +80,9 @@ def decide(pauses: Iterable[Pause], ask: Ask, wabas: Mapping[str, str], now: flo
         if is_held and (strictest is None or _end(pause) > _end(strictest)):
             strictest = pause
     if strictest is None:
-        return NOT_PAUSED
+        is_free = ask.kind in REPLIES and ask.recipient and ask.phone_number_id
+        is_closed = is_free and not is_window_open(ask.phone_number_id, ask.recipient)
+        return WINDOW_CLOSED if is_closed else NOT_PAUSED
     seconds = ASK_AGAIN_SECONDS if strictest.until is None else max(1, math.ceil(strictest.until - now))
     return Verdict(False, f"paused_{strictest.scope}", strictest, seconds)
 

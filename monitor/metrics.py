@@ -2,22 +2,25 @@
 
 import platform
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from monitor import __version__, codes
+from monitor import __version__
+from monitor.codes import Catalogue
 
 OTHER = "other"
-NUMBERS_MOST = 200  # phone number ids with series of their own; each has about 200 pre-created ones
+NUMBERS_MOST = 200  # phone number ids with series of their own
+WHOLE_MOST = 50  # of those, how many have all codes pre-created (about 200 series each); the others have the grave ones
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
     "journal_unavailable",
 )  # fmt: skip
+_GRAVE = frozenset({"policy_block", "duplicate", "expired", "quality", "payment", "auth"})
 _PRECREATED_ORIGINS = frozenset({"status", "webhook", "message"})
 _DELIVERY_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200, 86400, 604800)
 _LAG_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400, 604800)
@@ -29,10 +32,11 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 class Cached:
     """A metric whose label children are looked up once: 0.3 µs an increment against 1.1."""
 
-    __slots__ = ("_children", "metric")
+    __slots__ = ("_children", "_label_names", "metric")
 
-    def __init__(self, metric: Any) -> None:
+    def __init__(self, metric: Any, label_names: Sequence[str]) -> None:
         self.metric = metric
+        self._label_names = tuple(label_names)
         self._children: dict[tuple[str, ...], Any] = {}
 
     def of(self, *labels: str) -> Any:
@@ -42,13 +46,26 @@ class Cached:
             child = self._children[labels] = self.metric.labels(*labels) if labels else self.metric
         return child
 
+    def remove(self, label: str, value: str) -> None:
+        """Remove the series with this value of a label, if the metric has that label."""
+        if label not in self._label_names:
+            return
+        place = self._label_names.index(label)
+        for labels in [labels for labels in self._children if labels[place] == value]:
+            del self._children[labels]
+            self.metric.remove(*labels)
+
 
 class Metrics:
     """The metrics that events feed; what is read off the running parts is in Readings."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, catalogue: Catalogue) -> None:
         self.registry = registry
+        self.catalogue = catalogue
+        self._all: list[Cached] = []
         self._values: dict[str, set[str]] = {}
+        self._heard_at: dict[tuple[str, str], float] = {}
+        self._fresh: set[tuple[str, str]] = set()
         self._precreated: set[tuple[str, str]] = set()
         self._make_what_meta_says()
         self._make_what_we_did()
@@ -76,6 +93,17 @@ class Metrics:
             "webhook_lag_seconds", "From Meta's timestamp to our receipt.", "field", _LAG_BUCKETS
         )
         self.account_events = counter("account_events", "Changes of all other fields.", "waba_id field event")
+        self.sends = counter("sends", "Sends reported to us, by the Graph API's answer.", "phone_number_id outcome")
+        self.presumed_expired = counter(
+            "messages_presumed_expired", "Messages of which nothing was heard within their time to live.", number
+        )
+        self.taken_back = counter(
+            "messages_presumed_expired_taken_back", "Messages presumed expired that arrived after all.", number
+        )
+        self.anomalies = counter(
+            "message_anomalies", "Messages whose statuses contradict each other or the send.", "phone_number_id anomaly"
+        )
+        self.incidents = counter("incidents", "Restrictions of an account, by who told of it first.", "waba_id witness")
         self.phone_number_info = self._gauge(
             "phone_number_info", "Phone numbers seen, with the account of each.", sender
         )
@@ -117,14 +145,21 @@ class Metrics:
         build.of(__version__, platform.python_version(), sqlite3.sqlite_version).set(1)
 
     def _counter(self, name: str, text: str, labels: str) -> Cached:
-        return Cached(Counter(f"whatsapp_{name}_total", text, labels.split(), registry=self.registry))
+        names = labels.split()
+        return self._kept(Counter(f"whatsapp_{name}_total", text, names, registry=self.registry), names)
 
     def _gauge(self, name: str, text: str, labels: str) -> Cached:
-        return Cached(Gauge(f"whatsapp_{name}", text, labels.split(), registry=self.registry))
+        names = labels.split()
+        return self._kept(Gauge(f"whatsapp_{name}", text, names, registry=self.registry), names)
 
     def _histogram(self, name: str, text: str, labels: str, buckets: tuple[float, ...]) -> Cached:
-        histogram = Histogram(f"whatsapp_{name}", text, labels.split(), buckets=buckets, registry=self.registry)
-        return Cached(histogram)
+        names = labels.split()
+        return self._kept(Histogram(f"whatsapp_{name}", text, names, buckets=buckets, registry=self.registry), names)
+
+    def _kept(self, metric: Any, names: Sequence[str]) -> Cached:
+        cached = Cached(metric, names)
+        self._all.append(cached)
+        return cached
 
     def bounded(self, label: str, value: str, most: int = VALUES_MOST) -> str:
         """Return the value, or `other` once the label has had its share of different ones."""
@@ -140,26 +175,54 @@ class Metrics:
     def sender(self, waba_id: str, phone_number_id: str) -> tuple[str, str]:
         """Return the two labels of a sender, within their caps; prepares the series of one that is new.
 
-        A counter that is born as 1 is invisible to rate(): so each known code starts at 0 as soon as a number is seen.
+        A counter that is born as 1 is invisible to rate(): so known codes start at 0 as soon as a number is seen.
         """
         pair = (waba_id, phone_number_id)
         if pair in self._precreated:
+            self._fresh.add(pair)
             return pair
         known = self.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
         pair = (self.bounded("waba_id", waba_id, NUMBERS_MOST), known)
-        if pair in self._precreated or not phone_number_id:
+        self._fresh.add(pair)
+        if pair in self._precreated or not phone_number_id or known == OTHER:
             return pair
+        is_early = len(self._precreated) < WHOLE_MOST
         self._precreated.add(pair)
         for status in STATUSES:
             self.statuses.of(*pair, status)
-        for code in codes.catalogue().values():
+        for code in self.catalogue.codes.values():
+            if not is_early and code.kind not in _GRAVE:
+                continue
             for origin in _PRECREATED_ORIGINS.intersection(code.seen_in) or {"status"}:
                 self.errors.of(*pair, str(code.code), origin)
         for origin in ("status", "webhook"):
             self.errors.of(*pair, OTHER, origin)
-        if known != OTHER:
-            self.phone_number_info.of(*pair).set(1)
+        self.phone_number_info.of(*pair).set(1)
         return pair
+
+    def has_series(self, phone_number_id: str) -> bool:
+        """Say whether the number has series of its own, rather than being counted as `other`."""
+        return phone_number_id in self._values.get("phone_number_id", ())
+
+    def heard(self, at: float) -> None:
+        """Note that the senders that were asked for since the last time were still there."""
+        for waba_id, phone_number_id in self._fresh:
+            self._heard_at["waba_id", waba_id] = self._heard_at["phone_number_id", phone_number_id] = at
+        self._fresh.clear()
+
+    def remove_idle(self, since: float) -> int:
+        """Remove the series of numbers and accounts of which nothing was heard since a time; return how many went.
+
+        Their place under the cap is free again; one that comes back starts at 0, as after a restart.
+        """
+        gone = [key for key, at in self._heard_at.items() if at < since]
+        for label, value in gone:
+            del self._heard_at[label, value]
+            self._values.get(label, set()).discard(value)
+            self._precreated = {pair for pair in self._precreated if value not in pair}
+            for cached in self._all:
+                cached.remove(label, value)
+        return len(gone)
 
     def prepare_rules(self, names: Iterable[str]) -> None:
         """Start the series of the rules in force at 0."""

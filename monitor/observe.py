@@ -3,11 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from monitor import codes, engine
-from monitor.actions import ACTION_NAMES, Flag, Resend
-from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, Status, Unparsed, kind
+from monitor import aspects, codes, logs
+from monitor.actions import ACTION_NAMES, Flag, Incident, Resend
+from monitor.events import (
+    AccountEvent,
+    Anomaly,
+    ErrorReport,
+    InboundMessage,
+    MetaError,
+    NewCode,
+    PresumedExpired,
+    SendFailed,
+    Sent,
+    Status,
+    Unparsed,
+    kind,
+)
 from monitor.facts import Fact
-from monitor.messages import Advance
+from monitor.messages import PRESUMED_EXPIRED, Advance
 from monitor.metrics import STATUSES, Cached, Metrics
 from monitor.traces import Traces
 
@@ -33,7 +46,23 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 _errors(metrics, sender, event.errors, "message")
             case ErrorReport():
                 sender = metrics.sender(event.waba_id, event.phone_number_id)
-                _errors(metrics, sender, (event.error,), engine.origin(event))
+                _errors(metrics, sender, (event.error,), aspects.origin(event))
+            case Sent():
+                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+                _add(counts, metrics.sends.of(phone_number_id, metrics.bounded("outcome", event.outcome)))
+            case SendFailed():
+                sender = metrics.sender(event.waba_id, event.phone_number_id)
+                _add(counts, metrics.sends.of(sender[1], "failed"))
+                _errors(metrics, sender, (event.error,), "send")
+            case PresumedExpired():
+                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+                category = metrics.bounded("category", event.category)
+                _add(counts, metrics.presumed_expired.of(phone_number_id, category))
+            case Anomaly():
+                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+                _add(counts, metrics.anomalies.of(phone_number_id, event.anomaly))
+            case NewCode():
+                logs.get().warning("new_code_seen", code=event.error.code, origin=event.origin, waba_id=event.waba_id)
             case AccountEvent():
                 waba_id, _ = metrics.sender(event.waba_id, "")
                 field = metrics.bounded("field", event.field)
@@ -47,6 +76,7 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
             _effects(metrics, fact, now)
     for counter, count in counts.items():
         counter.inc(count)
+    metrics.heard(now)
 
 
 def _add(counts: dict[Any, int], counter: Any) -> None:
@@ -72,6 +102,8 @@ def _status(metrics: Metrics, traces: Traces | None, fact: Fact, event: Status, 
             priced.billable if priced.billable in {"true", "false"} else "",
         )
         _add(counts, metrics.messages_priced.of(*sender, *labels))
+    if advance.is_recovered and advance.before is not None and advance.before.state == PRESUMED_EXPIRED:
+        _add(counts, metrics.taken_back.of(sender[1], metrics.bounded("category", advance.before.category)))
     if advance.delivery_seconds is not None:
         _duration(metrics, metrics.delivery_seconds, traces, advance, advance.delivery_seconds)
     if advance.read_seconds is not None:
@@ -95,7 +127,7 @@ def _lag(metrics: Metrics, seconds: float, field: str) -> None:
 
 def _errors(metrics: Metrics, sender: tuple[str, str], errors: Sequence[MetaError], origin: str) -> None:
     for error in errors:
-        metrics.errors.of(*sender, codes.label(error.code), origin).inc()
+        metrics.errors.of(*sender, codes.label(metrics.catalogue, error.code), origin).inc()
 
 
 def _effects(metrics: Metrics, fact: Fact, now: float) -> None:
@@ -111,6 +143,14 @@ def _effects(metrics: Metrics, fact: Fact, now: float) -> None:
                 metrics.flags.of(change.rule).inc()
             case Resend():
                 _, phone_number_id = metrics.sender(change.waba_id, change.phone_number_id)
-                metrics.resends.of(phone_number_id, "listed" if change.state == "pending" else change.state).inc()
+                metrics.resends.of(phone_number_id, _outcome(change)).inc()
+            case Incident() if [one.count for one in change.witnesses] == [1] and change.closed_at is None:
+                metrics.incidents.of(metrics.sender(change.waba_id, "")[0], change.witnesses[0].origin).inc()
             case _:
                 pass
+
+
+def _outcome(resend: Resend) -> str:
+    if resend.outcome:
+        return f"retry_{resend.outcome}"
+    return "listed" if resend.state == "pending" else resend.state

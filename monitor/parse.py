@@ -7,21 +7,17 @@ read as far as it can be; what can't be read becomes Unparsed with the path of t
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
+from monitor import account_fields
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
+from monitor.scalars import dictionaries, integer, text, time
 
 Pseudonym = Callable[[str], str]
-TEXT_MOST = 512  # longest text kept of any value; a wamid has about 60 characters, callback data up to 512
 _ITEMS = ("statuses", "messages", "errors")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_DIGITS = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
-_EARLIEST, _LATEST = 0.0, 253_402_300_800.0  # 1970 to 9999: beyond it no calendar library goes
-_MILLISECONDS_FROM = 100_000_000_000.0  # a unix time of five digits of years is one in milliseconds
 _decode = msgspec.json.Decoder().decode
 
 
@@ -79,7 +75,7 @@ class _Reading:
             if not isinstance(entry, dict):
                 yield self.unparsed("", "entry_not_an_object", path)
                 continue
-            waba_id = _text(entry.get("id"))
+            waba_id = text(entry.get("id"))
             changes = entry.get("changes")
             if not isinstance(changes, list):
                 yield self.unparsed(waba_id, "changes_not_a_list", f"{path}.changes")
@@ -91,13 +87,13 @@ class _Reading:
         if not isinstance(change, dict):
             yield self.unparsed(waba_id, "change_not_an_object", path)
             return
-        field, value = _text(change.get("field")), change.get("value")
+        field, value = text(change.get("field")), change.get("value")
         if not field:
             yield self.unparsed(waba_id, "field_missing", f"{path}.field")
             return
         occurred_at = self._time(entry.get("time"))
         if field != "messages":
-            yield self._account(waba_id, entry, field, value, occurred_at, path)
+            yield from self._account(waba_id, entry, field, value, occurred_at, path)
             if isinstance(value, dict):
                 for place, error in self._objects(waba_id, value, "errors", path):
                     if isinstance(error, dict):
@@ -116,21 +112,21 @@ class _Reading:
     def _messages_value(
         self, waba_id: str, value: dict[Any, Any], entry: dict[Any, Any], occurred_at: float, path: str
     ) -> Iterator[MetaEvent]:
-        phone_number_id = _phone(value)
+        phone_number_id, number = _phone(value), self._number(value)
         for name in _ITEMS:
             for place, item in self._objects(waba_id, value, name, path):
                 if not isinstance(item, dict):
                     yield item if isinstance(item, Unparsed) else self.unparsed(waba_id, f"{name}_not_an_object", place)
                 elif name == "statuses":
-                    status = self._status(waba_id, phone_number_id, item, place)
+                    status = self._status(waba_id, phone_number_id, number, item, place)
                     yield status
                     if isinstance(status, Unparsed):  # what an unreadable status reports must still be heard
-                        for error in _dictionaries(item.get("errors")):
+                        for error in dictionaries(item.get("errors")):
                             yield self._error_report(
                                 waba_id, phone_number_id, entry, "messages", error, occurred_at, place
                             )
                 elif name == "messages":
-                    yield self._message(waba_id, phone_number_id, value, item, place)
+                    yield self._message(waba_id, phone_number_id, number, value, item, place)
                 else:
                     yield self._error_report(waba_id, phone_number_id, entry, "messages", item, occurred_at, place)
 
@@ -147,45 +143,55 @@ class _Reading:
         for number, item in enumerate(items):
             yield f"{path}.value.{name}[{number}]", item
 
-    def _status(self, waba_id: str, phone_number_id: str, item: dict[Any, Any], place: str) -> Status | Unparsed:
-        wamid, status = _text(item.get("id")), _text(item.get("status"))
+    def _status(
+        self, waba_id: str, phone_number_id: str, number: str, item: dict[Any, Any], place: str
+    ) -> Status | Unparsed:
+        wamid, status = text(item.get("id")), text(item.get("status"))
         if not wamid:
             return self.unparsed(waba_id, "status_without_id", place)
         if not status:
             return self.unparsed(waba_id, "status_without_status", place)
         timestamp = item.get("timestamp")
         pricing = _pricing(item.get("pricing"))
-        recipient = _text(item.get("recipient_user_id")) or _text(item.get("recipient_id"))
+        wa_id = text(item.get("recipient_id"))
+        user_id = text(item["recipient_user_id"]) if "recipient_user_id" in item else ""
         return Status(
-            f"{wamid}|{status}|{_text(timestamp)}",
+            f"{wamid}|{status}|{text(timestamp)}",
             waba_id,
             phone_number_id,
             self._time(timestamp),
             wamid,
             status,
-            self._pseudonym(recipient),
+            self._pseudonym(user_id or wa_id),
             (pricing.category if pricing else "") or _origin(item.get("conversation")),
             pricing,
             _errors(item.get("errors")),
-            _text(item.get("biz_opaque_callback_data")),
+            text(item["biz_opaque_callback_data"]) if "biz_opaque_callback_data" in item else "",
+            self._pseudonym(wa_id) if user_id else "",
+            number,
         )
 
     def _message(
-        self, waba_id: str, phone_number_id: str, value: dict[Any, Any], item: dict[Any, Any], place: str
+        self, waba_id: str, phone_number_id: str, number: str, value: dict[Any, Any], item: dict[Any, Any], place: str
     ) -> InboundMessage | Unparsed:
-        wamid = _text(item.get("id"))
+        wamid = text(item.get("id"))
         if not wamid:
             return self.unparsed(waba_id, "message_without_id", place)
-        sender = _text(item.get("from_user_id")) or _contact_user_id(value) or _text(item.get("from"))
+        wa_id = text(item.get("from"))
+        user_id = text(item.get("from_user_id")) or _contact_user_id(value, wa_id)
+        context = item.get("context")
         return InboundMessage(
             f"{wamid}|received",
             waba_id,
             phone_number_id,
             self._time(item.get("timestamp")),
             wamid,
-            _text(item.get("type")) or "unknown",
-            self._pseudonym(sender),
+            text(item.get("type")) or "unknown",
+            self._pseudonym(user_id or wa_id),
             _errors(item.get("errors")),
+            text(context.get("id")) if isinstance(context, dict) else "",
+            self._pseudonym(wa_id) if user_id else "",
+            number,
         )
 
     def _error_report(
@@ -204,93 +210,71 @@ class _Reading:
 
     def _account(
         self, waba_id: str, entry: dict[Any, Any], field: str, value: Any, occurred_at: float, path: str
-    ) -> AccountEvent:
-        event = _text(value.get("event")) or _text(value.get("decision")) if isinstance(value, dict) else ""
+    ) -> Iterator[AccountEvent]:
         has_time = entry.get("time") is not None
         key = _digest(field, entry["time"], waba_id, value) if has_time else f"{self._body_key}|{path}"
-        return AccountEvent(key, waba_id, _phone(value) if isinstance(value, dict) else "", occurred_at, field, event)
+        if not isinstance(value, dict):
+            yield AccountEvent(key, waba_id, "", occurred_at, field, "")
+            return
+        about = value.get("waba_info")  # partners' events stand under the business, and name the account here
+        account_id = text(about.get("waba_id")) if isinstance(about, dict) else ""
+        for number, (event, detail) in enumerate(account_fields.details(field, value, self._pseudonym)):
+            own_key = f"{key}|{number}" if number else key
+            yield AccountEvent(own_key, account_id or waba_id, _phone(value), occurred_at, field, event, detail)
+
+    def _number(self, value: dict[Any, Any]) -> str:
+        metadata = value.get("metadata")
+        shown = text(metadata.get("display_phone_number")) if isinstance(metadata, dict) else ""
+        return self._pseudonym(shown)
 
     def _time(self, value: Any) -> float:
-        seconds = _number(value)
-        if seconds is None:
-            return self._received_at
-        if seconds >= _MILLISECONDS_FROM:
-            seconds /= 1000
-        return seconds if _EARLIEST < seconds < _LATEST else self._received_at
-
-
-def _text(value: Any) -> str:
-    """Return a scalar as clean text: no lone surrogates, no NUL, bounded; empty for anything else."""
-    if isinstance(value, str):
-        if len(value) <= TEXT_MOST and value.isascii() and "\0" not in value:
-            return value
-        if not value.isascii():
-            value = _SURROGATES.sub("\ufffd", value)
-        text: str = value.replace("\0", "")
-        return text[:TEXT_MOST]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    return str(value)[:TEXT_MOST]
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        return float(value) if _DIGITS.fullmatch(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = float(value) if abs(value) < 1e18 else None
-    return number if number == number else None
-
-
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and number == int(number) else None
+        seconds = time(value)
+        return self._received_at if seconds is None else seconds
 
 
 def _phone(value: dict[Any, Any]) -> str:
     metadata = value.get("metadata")
-    return _text(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
+    return text(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
 
 
-def _contact_user_id(value: dict[Any, Any]) -> str:
-    contacts = value.get("contacts")
-    if isinstance(contacts, list) and len(contacts) == 1 and isinstance(contacts[0], dict):
-        return _text(contacts[0].get("user_id"))
+def _contact_user_id(value: dict[Any, Any], wa_id: str) -> str:
+    """Return the business-scoped id of the contact with this wa_id, or of the only contact there is."""
+    contacts = dictionaries(value.get("contacts"))
+    for contact in contacts:
+        shown = text(contact.get("wa_id"))
+        if (wa_id and shown == wa_id) or (len(contacts) == 1 and not (wa_id and shown)):
+            return text(contact.get("user_id"))
     return ""
 
 
 def _pricing(value: Any) -> Pricing | None:
     if not isinstance(value, dict):
         return None
-    billable = value.get("billable")
-    said = ("true" if billable else "false") if isinstance(billable, bool) else _text(billable).lower()
-    return _shared_pricing(_text(value.get("category")), _text(value.get("pricing_model")), said)
+    category, model, billable = value.get("category"), value.get("pricing_model"), value.get("billable")
+    if not (isinstance(category, str) and isinstance(model, str) and isinstance(billable, bool)):
+        category, model, billable = text(category), text(model), text(billable) or billable is True
+    return _shared_pricing(category, model, billable)
 
 
 @functools.lru_cache(256)  # there are about a dozen
-def _shared_pricing(category: str, pricing_model: str, billable: str) -> Pricing:
-    return Pricing(category, pricing_model, billable)
+def _shared_pricing(category: str, pricing_model: str, billable: str | bool) -> Pricing:
+    said = ("true" if billable else "false") if isinstance(billable, bool) else billable.lower()
+    return Pricing(text(category), text(pricing_model), said)
 
 
 def _origin(conversation: Any) -> str:
     origin = conversation.get("origin") if isinstance(conversation, dict) else None
-    return _text(origin.get("type")) if isinstance(origin, dict) else ""
+    return text(origin.get("type")) if isinstance(origin, dict) else ""
 
 
 def _errors(value: Any) -> tuple[MetaError, ...]:
-    return tuple(map(_error, _dictionaries(value))) if value else ()
-
-
-def _dictionaries(value: Any) -> list[dict[Any, Any]]:
-    if isinstance(value, dict):
-        return [value]
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return tuple(map(_error, dictionaries(value))) if value else ()
 
 
 def _error(item: dict[Any, Any]) -> MetaError:
     data = item.get("error_data")
-    details = _text(data.get("details")) if isinstance(data, dict) else _text(data)
-    return MetaError(_integer(item.get("code")), _text(item.get("title")) or _text(item.get("message")), details)
+    details = text(data.get("details")) if isinstance(data, dict) else text(data)
+    return MetaError(integer(item.get("code")), text(item.get("title")) or text(item.get("message")), details)
 
 
 def _digest(*parts: Any) -> str:

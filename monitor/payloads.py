@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 
-def delivery(*changes: dict[str, Any], waba_id: str = "100000000000001") -> bytes:
+def delivery(*changes: dict[str, Any], waba_id: str = "100000000000001", time: float | None = None) -> bytes:
     """Return a signed-to-be body with one entry; non-ASCII is escaped, as Meta does."""
-    entry = {"id": waba_id, "changes": list(changes)}
+    entry = {"id": waba_id, **({} if time is None else {"time": int(time)}), "changes": list(changes)}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}, separators=(",", ":")).encode()
 
 

@@ -7,33 +7,33 @@ metrics and traces are observed after the commit, so a failed commit can't count
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeGuard, assert_never
 
 import msgspec
 
-from monitor import engine, logs, messages, parse, standing
-from monitor.actions import Pause, Resend
+from monitor import aspects, codes, effects, engine, logs, parse, standing
+from monitor.actions import Moment, Pause, Resend
 from monitor.engine import Plan, Windows
 from monitor.events import (
     AccountEvent,
     ErrorReport,
-    FlagResolved,
+    Event,
     InboundMessage,
     MetaEvent,
     OperatorAct,
-    PausePlaced,
-    PauseReleased,
     ResendsClaimed,
     ResendSettled,
-    RulesLoaded,
+    SendFailed,
+    Sent,
     Status,
+    Tick,
     Unparsed,
 )
 from monitor.facts import Fact
-from monitor.messages import Advance, Message
+from monitor.memory import Memory
 from monitor.parse import Pseudonym
-from monitor.standing import Change, Moment, Standing
-from monitor.store.protocol import WEBHOOK, Commit, Enqueue, Entry, Store
+from monitor.standing import Standing
+from monitor.step import Known, Settings, Step
+from monitor.store.protocol import ERASED, OPERATOR, SEND, TICK, WEBHOOK, Commit, Enqueue, Entry, Store
 
 STEP_ENTRIES = 512
 STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
@@ -41,42 +41,13 @@ BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little,
 BUSY_SECONDS = 0.004
 ANSWER_SECONDS = 0.001  # left to those who ask the gate after a change, before it is counted
 SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
-_decode_act = msgspec.json.Decoder(OperatorAct).decode
+_decode_own = {
+    OPERATOR: msgspec.json.Decoder(OperatorAct).decode,
+    TICK: msgspec.json.Decoder(Tick).decode,
+    SEND: msgspec.json.Decoder(Sent | SendFailed).decode,
+}
 
-
-Batch = list[tuple[Entry, Sequence[MetaEvent | OperatorAct]]]
-
-
-class Known(msgspec.Struct):
-    """What the store remembers of the things that a batch speaks of."""
-
-    messages: dict[str, Message]
-    seen: dict[str, float]
-    resends: dict[str, Resend]
-
-
-class Step:
-    """What one step has decided so far, and what it may build on: its own messages over those of the store."""
-
-    def __init__(self, standing: Standing, known: "Known") -> None:
-        self.standing = standing
-        self.known = known.messages
-        self.seen = known.seen
-        self.resends = known.resends
-        self.changed: dict[str, Message] = {}
-        self.newly_seen: dict[str, float] = {}
-        self.changes: list[Change] = []
-        self.superseded: list[str] = []
-        self.numbers: dict[str, str] = {}
-        self.facts: list[Fact] = []
-
-    def learn(self, changes: Iterable[Change]) -> None:
-        """Let later events of the step see resends as they are now."""
-        self.resends.update((change.id, change) for change in changes if isinstance(change, Resend))
-
-    def message(self, wamid: str) -> Message | None:
-        """Return what is known of a message by now."""
-        return self.changed.get(wamid) or self.known.get(wamid)
+Batch = list[tuple[Entry, Sequence[Event]]]
 
 
 class Pipeline:
@@ -85,7 +56,7 @@ class Pipeline:
     def __init__(
         self,
         store: Store,
-        plan: Plan,
+        settings: Settings,
         pseudonym: Pseudonym,
         *,
         observe: Callable[[Sequence[Fact]], None],
@@ -93,7 +64,7 @@ class Pipeline:
         alert_destinations: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._store = store
-        self._plan = plan
+        self.settings = settings
         self._pseudonym = pseudonym
         self._observe = observe
         self._quarantine = quarantine
@@ -105,15 +76,19 @@ class Pipeline:
         self._limit = STEP_ENTRIES
         self._ahead: Batch = []
         self.cursor = 0
-        self.standing = Standing()
-        self.numbers: dict[str, str] = {}
+        self.memory = Memory()
         self.is_loaded = False
         self.is_ready = False
 
     @property
     def plan(self) -> Plan:
         """The rules in force."""
-        return self._plan
+        return self.settings.plan
+
+    @property
+    def standing(self) -> Standing:
+        """What stands, as of the last commit."""
+        return self.memory.standing
 
     def wake(self) -> None:
         """Say that the journal has grown."""
@@ -121,16 +96,19 @@ class Pipeline:
 
     async def load(self, now: float) -> None:
         """Take up where the store stands: the cursor, what stands, and the windows rebuilt from the journal."""
-        self.cursor = await self._store.cursor()
-        self.standing = await self._store.standing(now)
-        self.numbers = await self._store.numbers()
+        store, memory = self._store, self.memory
+        self.cursor = await store.cursor()
+        memory.standing = await store.standing(now)
+        memory.learn(await store.numbers(), await store.states())
+        memory.conversations.learn(await store.conversations(now))
+        memory.waiting.learn(await store.waiting_resends())
         self.is_loaded = True
         await self._rebuild_windows()
         self.is_ready = True
 
-    async def adopt(self, plan: Plan) -> None:
-        """Put other rules in force from the next step on."""
-        self._plan = plan
+    async def adopt(self, settings: Settings) -> None:
+        """Put other rules and settings in force from the next step on."""
+        self.settings = settings
         await self._rebuild_windows()
 
     async def reach(self, position: int) -> None:
@@ -159,7 +137,7 @@ class Pipeline:
         if not batch:
             return 0
         last = batch[-1][0]
-        step = Step(self.standing, await self._known(batch))
+        step = Step(self.settings, self._windows, self.memory, await self._known(batch))
         started = time.perf_counter()
         for entry, events in batch:
             serial = 0
@@ -168,16 +146,7 @@ class Pipeline:
                 if time.perf_counter() - started > SLICE_SECONDS:
                     await asyncio.sleep(0)
                     started = time.perf_counter()
-        commit = Commit(
-            cursor=last.position,
-            now=last.received_at,
-            messages=list(step.changed.values()),
-            seen=step.newly_seen,
-            numbers=step.numbers,
-            changes=step.changes,
-            superseded_wamids=step.superseded,
-            outbox=list(self._alerts_to_send(step, self.standing)),
-        )
+        commit = _commit(step, last, list(self._alerts_to_send(step, self.standing)))
         # What comes next is read and parsed while this is being written: neither needs to know the other.
         failed, ahead = await asyncio.gather(
             self._store.commit(commit), self._next_batch(last.position), return_exceptions=True
@@ -187,8 +156,7 @@ class Pipeline:
             raise failed
         self._ahead = [] if isinstance(ahead, BaseException) else ahead
         self.cursor = last.position
-        self.standing = standing.forget(step.standing, last.received_at) if step.changes else step.standing
-        self.numbers.update(step.numbers)
+        self._publish(step, last.received_at)
         self._announce()
         if step.changes:
             await asyncio.sleep(ANSWER_SECONDS)
@@ -196,6 +164,14 @@ class Pipeline:
         if step.changes:
             self.on_step()
         return len(batch)
+
+    def _publish(self, step: Step, now: float) -> None:
+        memory = self.memory
+        memory.standing = standing.forget(step.standing, now) if step.changes else step.standing
+        memory.learn(step.numbers.values(), step.states.values())
+        memory.conversations.learn(step.conversations)
+        memory.conversations.forget(step.forgotten)
+        memory.waiting.learn(change for change in step.changes if isinstance(change, Resend))
 
     async def _next_batch(self, after: int) -> Batch:
         batch = await self._parsed(await self._store.read(after, self._limit))
@@ -217,116 +193,79 @@ class Pipeline:
                 started = time.perf_counter()
         return batch
 
-    def _events(self, entry: Entry) -> Sequence[MetaEvent | OperatorAct]:
+    def _events(self, entry: Entry) -> Sequence[Event]:
         try:
             if entry.kind == WEBHOOK:
                 return parse.delivery(entry.body, entry.received_at, self._pseudonym)
-            return [_decode_act(entry.body)]
+            return [] if entry.kind == ERASED else [_decode_own[entry.kind](entry.body)]
         except Exception:  # noqa: BLE001 (one broad except per entry: quarantine it, go on)
             self._quarantine("parse", entry.position)
             logs.get().exception("entry_quarantined", position=entry.position, stage="parse")
             return [Unparsed(f"{entry.position}", "", entry.received_at, "parser_failed", "")]
 
     async def _known(self, batch: Batch) -> Known:
-        wamids: set[str] = set()
-        keys: set[str] = set()
-        resend_ids: set[str] = set()
+        asked = _Asked()
         for _, events in batch:
             for event in events:
-                match event:
-                    case Status() | InboundMessage():
-                        wamids.add(event.wamid)
-                    case ErrorReport() | AccountEvent() | Unparsed():
-                        keys.add(event.key)
-                    case ResendsClaimed():
-                        resend_ids.update(event.resend_ids)
-                    case ResendSettled():
-                        resend_ids.add(event.resend_id)
-                    case _:
-                        pass
+                self._ask(asked, event)
         store = self._store
-        resends = [await store.resend(resend_id) for resend_id in resend_ids]
+        resends = await store.resends_by_id(list(asked.resend_ids)) if asked.resend_ids else {}
+        for resend_id in asked.claimed_ids.intersection(resends):
+            asked.wamids.add(resends[resend_id].wamid)
+            asked.people.add(resends[resend_id].recipient)
         return Known(
-            await store.messages(list(wamids)) if wamids else {},
-            await store.seen(list(keys)) if keys else {},
-            {resend.id: resend for resend in resends if resend is not None},
+            await store.messages(list(asked.wamids)) if asked.wamids else {},
+            await store.seen(list(asked.keys)) if asked.keys else {},
+            resends,
+            await store.recent_campaign_messages(list(asked.answering)) if asked.answering else {},
+            await store.stopped(list(asked.people)) if asked.people else set(),
         )
 
-    def _take(self, step: Step, entry: Entry, event: MetaEvent | OperatorAct, serial: int) -> int:
+    def _ask(self, asked: "_Asked", event: Event) -> None:
+        """Note what must be known before the event can take effect."""
+        match event:
+            case Status():
+                asked.wamids.add(event.wamid)
+                asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
+                if event.errors:
+                    asked.people.add(event.recipient)
+                    self._ask_new_codes(asked, event)
+            case InboundMessage():
+                asked.wamids.update(filter(None, (event.wamid, event.context)))
+                if not event.context:
+                    asked.answering.add((event.phone_number_id, event.sender))
+                self._ask_new_codes(asked, event)
+            case Sent():
+                asked.wamids.add(event.wamid)
+                asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
+            case ErrorReport() | AccountEvent() | Unparsed() | SendFailed():
+                asked.keys.add(event.key)
+                self._ask_new_codes(asked, event)
+            case Tick():
+                asked.wamids.update(event.wamids)
+            case ResendsClaimed():
+                asked.resend_ids.update(event.resend_ids)
+                asked.claimed_ids.update(event.resend_ids)
+            case ResendSettled():
+                asked.resend_ids.add(event.resend_id)
+                asked.wamids.update(filter(None, (event.wamid,)))
+            case _:
+                pass
+
+    def _ask_new_codes(self, asked: "_Asked", event: MetaEvent) -> None:
+        for error in aspects.errors(event):
+            if error.code is not None and codes.find(self.plan.catalogue, error.code) is None:
+                asked.keys.add(effects.new_code_key(error.code))
+
+    def _take(self, step: Step, entry: Entry, event: Event, serial: int) -> int:
         """Let one event take effect in the step; return how many record ids it used."""
-        moment = Moment(entry.position, entry.received_at, self._plan.hash, serial)
+        moment = Moment(entry.position, entry.received_at, self.plan.hash, serial)
         try:
-            return self._effect(step, entry, event, moment)
+            return effects.take(step, event, moment)
         except Exception:  # noqa: BLE001 (one broad except per event: quarantine it, go on)
             self._quarantine("evaluate", entry.position)
             logs.get().exception("entry_quarantined", position=entry.position, stage="evaluate")
             return 0
-
-    def _effect(self, step: Step, entry: Entry, event: MetaEvent | OperatorAct, moment: Moment) -> int:
-        if not isinstance(event, Status | InboundMessage | ErrorReport | AccountEvent | Unparsed):
-            made = self._operate(step, event, moment)
-            step.changes.extend(made)
-            step.facts.append(Fact(event, entry.received_at, changes=tuple(made)))
-            return 1
-        advance: Advance | None = None
-        is_new = True
-        match event:
-            case Status():
-                advance = messages.advance(step.message(event.wamid), event, entry.received_at)
-                is_new = advance is not None
-                if advance is not None:
-                    step.changed[event.wamid] = advance.message
-                    if advance.is_recovered:
-                        step.superseded.append(event.wamid)
-            case InboundMessage():
-                message = messages.receive(step.message(event.wamid), event, entry.received_at)
-                is_new = message is not None
-                if message is not None:
-                    step.changed[event.wamid] = message
-            case ErrorReport() | AccountEvent() | Unparsed():
-                is_new = event.key not in step.seen
-                if is_new:
-                    step.seen[event.key] = step.newly_seen[event.key] = entry.received_at
-            case _:
-                assert_never(event)
-        if not is_new:
-            step.facts.append(Fact(event, entry.received_at, is_repeated=True))
-            return 0
-        self._meet_number(step, event)
-        changes: list[Change] = []
-        actions = engine.evaluate(self._plan, self._windows, event, entry.position, entry.received_at)
-        if actions:
-            step.standing, changes = standing.decide(
-                step.standing, actions, moment, advance.message if advance is not None else None
-            )
-            step.changes.extend(changes)
-        step.facts.append(Fact(event, entry.received_at, False, advance, tuple(actions), tuple(changes)))
-        return len(actions)
-
-    def _operate(self, step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
-        match act:
-            case PausePlaced():
-                step.standing, changes = standing.place(step.standing, act, moment)
-            case PauseReleased():
-                step.standing, changes = standing.release(step.standing, act, moment)
-            case FlagResolved():
-                step.standing, changes = standing.resolve(step.standing, act, moment)
-            case ResendsClaimed():
-                changes = standing.claim(step.resends, act, moment)
-                step.learn(changes)
-            case ResendSettled():
-                changes = standing.settle(step.resends, act, moment)
-                step.learn(changes)
-            case RulesLoaded():
-                changes = standing.adopt(act, moment)
-            case _:
-                assert_never(act)
-        return changes
-
-    def _meet_number(self, step: Step, event: MetaEvent) -> None:
-        phone_number_id = getattr(event, "phone_number_id", "")
-        if phone_number_id and event.waba_id and self.numbers.get(phone_number_id) != event.waba_id:
-            step.numbers[phone_number_id] = event.waba_id
 
     def _alerts_to_send(self, step: Step, before: Standing) -> Iterable[Enqueue]:
         """Return rows for alerts that are new, and for those that end now so that on-call hears it at once."""
@@ -346,7 +285,7 @@ class Pipeline:
     async def _rebuild_windows(self) -> None:
         """Feed the windows with what could still share one with the next event; actions are left out."""
         windows = Windows()
-        plan = self._plan
+        plan = self.plan
         newest = await self._store.entry(self.cursor) if self.cursor else None
         if plan.horizon_seconds and newest is not None:
             since, after = newest.received_at - plan.horizon_seconds, 0
@@ -355,25 +294,62 @@ class Pipeline:
                 batch = await self._parsed(entries)
                 known = await self._known(batch)
                 for entry, events in batch:
-                    taken: set[str] = set()
-                    for event in events:
-                        if _took_effect(event, entry, known) and event.key not in taken:
-                            taken.add(event.key)
-                            engine.evaluate(plan, windows, event, entry.position, entry.received_at)
+                    _feed(plan, windows, known, entry, events)
                 after = batch[-1][0].position
         self._windows = windows
 
 
-def _took_effect(event: MetaEvent | OperatorAct, entry: Entry, known: Known) -> TypeGuard[MetaEvent]:
-    """Say whether this entry was the one that the event took effect from, rather than a repetition."""
-    match event:
-        case Status() | InboundMessage():
-            message = known.messages.get(event.wamid)
-            name = event.status if isinstance(event, Status) else "received"
-            return message is not None and any(
+class _Asked:
+    """What a batch needs to know."""
+
+    def __init__(self) -> None:
+        self.wamids: set[str] = set()
+        self.keys: set[str] = set()
+        self.resend_ids: set[str] = set()
+        self.claimed_ids: set[str] = set()
+        self.people: set[str] = set()
+        self.answering: set[tuple[str, str]] = set()
+
+
+def _feed(plan: Plan, windows: Windows, known: Known, entry: Entry, events: Sequence[Event]) -> None:
+    """Enter what took effect from this entry, rather than from another copy of it, into the windows."""
+    taken: set[str] = set()
+    wamids: dict[str, None] = {}
+    for event in events:
+        message = known.messages.get(getattr(event, "wamid", ""))
+        if isinstance(event, Status | InboundMessage | Sent):
+            name = {Status: "status", Sent: "accepted"}.get(type(event), "received")
+            name = event.status if isinstance(event, Status) else name
+            is_own = message is not None and any(
                 step.status == name and step.received_at == entry.received_at for step in message.steps
             )
-        case ErrorReport() | AccountEvent() | Unparsed():
-            return known.seen.get(event.key) == entry.received_at
-        case _:
-            return False
+        elif isinstance(event, ErrorReport | AccountEvent | Unparsed | SendFailed):
+            is_own = known.seen.get(event.key) == entry.received_at
+        else:
+            wamids.update(dict.fromkeys(event.wamids if isinstance(event, Tick) else ()))
+            continue
+        if is_own and event.key not in taken:
+            taken.add(event.key)
+            wamids.update({message.wamid: None} if message is not None else {})
+            engine.evaluate(plan, windows, event, entry.position, entry.received_at, message)
+    for event in effects.derived_before(known, wamids, entry.received_at):
+        message = known.messages.get(getattr(event, "wamid", ""))
+        engine.evaluate(plan, windows, event, entry.position, entry.received_at, message)
+
+
+def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:
+    return Commit(
+        cursor=last.position,
+        now=last.received_at,
+        messages=list(step.messages.values()),
+        seen=step.seen,
+        numbers=list(step.numbers.values()),
+        states=list(step.states.values()),
+        conversations=step.conversations,
+        counts=step.counts,
+        aliases=step.aliases,
+        preferences=step.preferences,
+        forgotten=step.forgotten,
+        changes=step.changes,
+        outbox=outbox,
+    )

@@ -1,17 +1,28 @@
 """Keyed hashes that stand for people and messages wherever something is stored, logged or shown."""
 
 import hashlib
+import re
 
 _BYTES = 12  # 96 bits: no collision in sight below 10^13 recipients, and short enough to read aloud
+_WRITTEN_NUMBER = re.compile(r"\+?[0-9 ()./\u00a0-]+")
 
 
-def recipient(key: bytes, number: str) -> str:
-    """Return the keyed hash of a phone number, business-scoped user id or group id; empty for none."""
-    if not number:
+def recipient(key: bytes, person: str) -> str:
+    """Return the keyed hash of a phone number, business-scoped user id or group id; empty for none.
+
+    A number that people write as +1 (555) 010-0001 is the same as Meta's 15550100001.
+    """
+    if not person.isdigit() and not (person := written(person)):
         return ""
     return hashlib.blake2b(
-        number.encode("utf-8", "surrogatepass"), digest_size=_BYTES, key=key, person=b"recipient"
+        person.encode("utf-8", "surrogatepass"), digest_size=_BYTES, key=key, person=b"recipient"
     ).hexdigest()
+
+
+def written(person: str) -> str:
+    """Return an id as Meta writes it: of a number its digits only."""
+    person = person.strip()
+    return "".join(filter(str.isdigit, person)) if _WRITTEN_NUMBER.fullmatch(person) else person
 
 
 def trace_id(key: bytes, wamid: str) -> int:

@@ -6,6 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from monitor import codes
 from monitor.actions import Flag, Pause
+from monitor.codes import Catalogue
 from monitor.metrics import NUMBERS_MOST
 from monitor.store.protocol import Backlog
 
@@ -17,6 +18,7 @@ class Readings:
         self,
         *,
         clock: Callable[[], float],
+        catalogue: Callable[[], Catalogue],
         pauses: Callable[[], Iterable[Pause]],
         flags: Callable[[], Iterable[Flag]],
         backlog: Callable[[], Mapping[str, Backlog]],
@@ -25,6 +27,7 @@ class Readings:
         journal_bytes: Callable[[], int],
     ) -> None:
         self._clock = clock
+        self._catalogue = catalogue
         self._pauses = pauses
         self._flags = flags
         self._backlog = backlog
@@ -47,7 +50,12 @@ class Readings:
             labels=("scope", "scope_id", "rule", "code"),
         )
         series = {
-            (pause.scope, _scope_id(pause), pause.rule, "" if pause.code is None else codes.label(pause.code))
+            (
+                pause.scope,
+                _scope_id(pause),
+                pause.rule,
+                "" if pause.code is None else codes.label(self._catalogue(), pause.code),
+            )
             for pause in self._pauses()
         }
         for labels in sorted(series):

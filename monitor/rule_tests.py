@@ -7,15 +7,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pydantic
 
-from monitor import document, engine, gate, messages, rules, standing
-from monitor.actions import Resend, alert_ended_at, is_in_force
+from monitor import account_fields, codes, document, effects, engine, gate, rules
+from monitor.actions import Moment, alert_ended_at, is_in_force
+from monitor.campaigns import NO_NAMING
 from monitor.document import Document, Mistaken
 from monitor.engine import Windows
-from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Status
+from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, SendFailed, Sent, Status
 from monitor.gate import Ask
-from monitor.messages import Message
+from monitor.memory import Memory
+from monitor.messages import DEFAULT_POLICY
 from monitor.rules import RuleSet, Seconds
-from monitor.standing import Moment, Standing
+from monitor.step import Known, Settings, Step
 
 START = 1_700_000_000.0  # the time that `at: 0s` stands for
 _Text = Annotated[str, pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
@@ -26,7 +28,11 @@ class _Strict(pydantic.BaseModel):
 
 
 class EventSpec(_Strict):
-    """An event: a `status`, an inbound `message_type`, an account `field`, or else a `code` out of band."""
+    """An event: a `status`, an inbound `message_type`, an account `field` with Meta's `value`, or else a `code`.
+
+    A code comes out of band, or with `origin: send` as the Graph API's answer to a send; the status `accepted` is its
+    answer that it took the message.
+    """
 
     at: Seconds
     times: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 1
@@ -42,6 +48,10 @@ class EventSpec(_Strict):
     field: str = ""
     event: str = ""
     code: int | None = None
+    origin: Literal["webhook", "send"] = "webhook"
+    template: str = ""
+    campaign: str = ""
+    value: dict[str, Any] = {}
 
     @pydantic.model_validator(mode="after")
     def _is_something(self) -> "EventSpec":
@@ -129,14 +139,14 @@ class Failure(msgspec.Struct, frozen=True):
     differences: tuple[str, ...]
 
 
-class World(msgspec.Struct):
-    """What has happened by a time of a test."""
+class World:
+    """What has happened by a time of a test: the pipeline's memory, and what its store would hold."""
 
-    standing: Standing = Standing()
-    windows: Windows = msgspec.field(default_factory=Windows)
-    resends: dict[str, Resend] = {}
-    messages: dict[str, Message] = {}
-    wabas: dict[str, str] = {}
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.memory = Memory()
+        self.windows = Windows()
+        self.known = Known({}, {}, {}, {}, set())
 
 
 def run(file: Path) -> tuple[int, list[Failure]]:
@@ -160,39 +170,31 @@ def _bytes(file: Path, read: Document, path: tuple[str | int, ...]) -> bytes:
 
 
 def _differences(test: TestSpec, rule_set: RuleSet) -> Iterator[str]:
-    plan = engine.plan(rule_set)
-    world = World()
+    catalogue = codes.catalogue()
+    world = World(Settings(engine.plan(rule_set, catalogue), DEFAULT_POLICY, NO_NAMING, 0.0, False))
     events = sorted(((at, event) for spec in test.events for at, event in _events(spec)), key=lambda pair: pair[0])
     position = 0
     for expect in sorted(test.expect, key=lambda expect: expect.at):
         while position < len(events) and events[position][0] <= START + expect.at:
             at, event = events[position]
             position += 1
-            _happen(world, plan, event, position, at)
+            _happen(world, event, position, at)
         for difference in _compared(expect, world, START + expect.at):
             yield f"at {expect.at:g}s: {difference}"
 
 
-def _happen(world: World, plan: engine.Plan, event: MetaEvent, position: int, at: float) -> None:
-    message = None
-    if isinstance(event, Status):
-        advance = messages.advance(world.messages.get(event.wamid), event, at)
-        if advance is None:
-            return
-        message = world.messages[event.wamid] = advance.message
-        if advance.is_recovered:
-            world.resends.pop(event.wamid, None)
-    if event.waba_id and not isinstance(event, AccountEvent):
-        world.wabas[getattr(event, "phone_number_id", "")] = event.waba_id
-    actions = engine.evaluate(plan, world.windows, event, position, at)
-    world.standing, changes = standing.decide(world.standing, actions, Moment(position, at, plan.hash), message)
-    for change in changes:
-        if isinstance(change, Resend):
-            world.resends.setdefault(change.wamid, change)
+def _happen(world: World, event: MetaEvent, position: int, at: float) -> None:
+    step = Step(world.settings, world.windows, world.memory, world.known)
+    effects.take(step, event, Moment(position, at, world.settings.plan.hash))
+    world.known.messages.update(step.messages)
+    world.known.seen.update(step.seen)
+    world.memory.standing = step.standing
+    world.memory.learn(step.numbers.values(), step.states.values())
+    world.memory.conversations.learn(step.conversations)
 
 
 def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
-    stands = world.standing
+    stands = world.memory.standing
     if expect.pauses is not None:
         in_force = [pause for pause in stands.pauses.values() if is_in_force(pause, now)]
         shown = [
@@ -205,7 +207,11 @@ def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
         open_flags = [msgspec.to_builtins(flag) for flag in stands.flags.values() if flag.resolved_at is None]
         yield from _lists("flags", expect.flags, open_flags)
     if expect.resends is not None:
-        yield from _lists("resends", expect.resends, [msgspec.to_builtins(one) for one in world.resends.values()])
+        yield from _lists(
+            "resends",
+            expect.resends,
+            [msgspec.to_builtins(one) for one in world.known.resends.values() if one.state == "pending"],
+        )
     if expect.alerts is not None:
         active = [
             msgspec.to_builtins(alert)
@@ -215,7 +221,7 @@ def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
         yield from _lists("alerts", expect.alerts, active)
     for spec in expect.gate:
         asked = {name: value for name, value in spec.model_dump(exclude={"allow", "rule"}).items() if value}
-        verdict = gate.decide(stands.pauses.values(), Ask(**asked), world.wabas, now)
+        verdict = gate.decide(stands.pauses.values(), Ask(**asked), world.memory.wabas, now)
         rule = verdict.pause.rule if verdict.pause else None
         if verdict.allow != spec.allow or (spec.rule is not None and rule != spec.rule):
             yield f"gate {asked}: expected allow={spec.allow} rule={spec.rule}, got allow={verdict.allow} rule={rule}"
@@ -243,22 +249,31 @@ def _brief(one: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _events(spec: EventSpec) -> Iterator[tuple[float, MetaEvent]]:
-    errors = () if spec.code is None else (MetaError(spec.code, "", ""),)
     for number in range(spec.times):
         at = START + spec.at + number * spec.every
-        key = f"{spec.wamid or 'event'}|{spec.status}|{at}"
         wamid = spec.wamid or f"wamid.{spec.at:g}.{number}"
-        sender = (spec.waba_id, spec.phone_number_id, at)
-        if spec.status:
-            yield (
-                at,
-                Status(
-                    key, *sender, wamid, spec.status, spec.recipient, spec.category, None, errors, spec.callback_data
-                ),
-            )
-        elif spec.message_type:
-            yield at, InboundMessage(key, *sender, wamid, spec.message_type, spec.recipient, errors)
-        elif spec.field:
-            yield at, AccountEvent(key, *sender, spec.field, spec.event)
-        else:
-            yield at, ErrorReport(key, *sender, "messages", MetaError(spec.code, "", ""))
+        for event in _made(spec, at, wamid):
+            yield at, event
+
+
+def _made(spec: EventSpec, at: float, wamid: str) -> Iterator[MetaEvent]:
+    key = f"{spec.wamid or 'event'}|{spec.status}|{at}"
+    sender = (spec.waba_id, spec.phone_number_id, at)
+    error = MetaError(spec.code, "", "")
+    errors = () if spec.code is None else (error,)
+    if spec.status == "accepted":
+        yield Sent(
+            key, *sender, wamid, spec.recipient, spec.category, spec.template, "", spec.campaign, spec.callback_data
+        )
+    elif spec.status:
+        yield Status(key, *sender, wamid, spec.status, spec.recipient, spec.category, None, errors, spec.callback_data)
+    elif spec.message_type:
+        yield InboundMessage(key, *sender, wamid, spec.message_type, spec.recipient, errors)
+    elif spec.field:
+        details = account_fields.details(spec.field, {"event": spec.event, **spec.value}, lambda person: person)
+        for number, (event, detail) in enumerate(details):
+            yield AccountEvent(f"{key}{number}", *sender, spec.field, event, detail)
+    elif spec.origin == "send":
+        yield SendFailed(key, *sender, spec.recipient, error, spec.category, spec.template, spec.campaign)
+    else:
+        yield ErrorReport(key, *sender, "messages", error)

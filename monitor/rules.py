@@ -17,11 +17,16 @@ WINDOW_MOST_SECONDS = 30 * 86400.0
 
 FactName = Literal[
     "kind", "origin", "code", "class", "hits", "retryable", "status", "field", "event", "message_type", "category",
-    "waba_id", "phone_number_id", "recipient", "wamid",
+    "waba_id", "phone_number_id", "recipient", "wamid", "template", "template_id", "language", "campaign", "anomaly",
+    "restriction", "violation", "ban_state", "decision", "severity", "alert_type", "alert_status", "reason", "quality",
+    "previous_quality", "template_status", "previous_category", "limit", "previous_limit", "preference",
 ]  # fmt: skip
 
 
-EvidenceName = Literal["source", "template", "recipient", "phone_number_id", "waba_id", "category", "code", "wamid"]
+EvidenceName = Literal[
+    "source", "template", "campaign", "restriction", "recipient", "phone_number_id", "waba_id", "category", "code",
+    "wamid",
+]  # fmt: skip
 
 
 def _duration(value: Any) -> float:
@@ -43,6 +48,18 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+def expression(value: str) -> str:
+    """Return the RE2 expression as it is; raise ValueError with the reason where it is none."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(value, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "cannot be compiled"
+        raise ValueError(f"not an RE2 expression: {_plain(reason)}") from None
+    return value
+
+
 class RangeSpec(_Strict):
     """A range of whole numbers, both ends included."""
 
@@ -58,14 +75,7 @@ class RegexSpec(_Strict):
     @pydantic.field_validator("regex")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            re2.compile(value, options)
-        except re2.error as error:
-            reason = error.args[0] if error.args else "cannot be compiled"
-            raise ValueError(f"not an RE2 expression: {_plain(reason)}") from None
-        return value
+        return expression(value)
 
 
 def _form(value: Any) -> str:

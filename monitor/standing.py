@@ -1,4 +1,4 @@
-"""What stands (pauses, flags, alerts) and how decided actions and operators' acts change it.
+"""What stands (pauses, flags, alerts, incidents) and how decided actions and operators' acts change it.
 
 Every function takes the standing as it is and returns changes; `apply` folds a change in. Nothing here knows a clock:
 `now` is the journal's time of receipt.
@@ -9,14 +9,18 @@ from typing import assert_never
 
 import msgspec
 
+from monitor import aspects, incidents
 from monitor.actions import (
     EVIDENCE_KEPT,
     Action,
     Alert,
     AlertAction,
     AuditEntry,
+    Evidence,
     Flag,
     FlagAction,
+    Incident,
+    Moment,
     Pause,
     PauseAction,
     Resend,
@@ -24,12 +28,21 @@ from monitor.actions import (
     alert_ended_at,
     is_in_force,
 )
-from monitor.events import FlagResolved, PausePlaced, PauseReleased, ResendsClaimed, ResendSettled, RulesLoaded
-from monitor.messages import RANKS, Message
+from monitor.codes import Catalogue
+from monitor.events import (
+    FlagResolved,
+    IncidentClosed,
+    MetaEvent,
+    PausePlaced,
+    PauseReleased,
+    PersonForgotten,
+    RulesLoaded,
+)
+from monitor.incidents import META
 
 OPERATOR = "operator"  # stands for the rule's name on a pause that a human placed
 KEPT_SECONDS = 900.0  # how long what is over stays in memory: alerts go on being sent as resolved meanwhile
-Change = Pause | Flag | Alert | Resend | AuditEntry
+Change = Pause | Flag | Alert | Resend | Incident | AuditEntry
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -38,19 +51,7 @@ class Standing(msgspec.Struct, frozen=True):
     pauses: dict[str, Pause] = {}
     flags: dict[str, Flag] = {}
     alerts: dict[str, Alert] = {}
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """Where in the journal a decision is taken; `serial` tells the decisions of one entry apart."""
-
-    position: int
-    now: float
-    rules_hash: str
-    serial: int = 0
-
-    def id(self, letter: str) -> str:
-        """Return the id of a record that is made here."""
-        return f"{letter}{self.position}-{self.serial}"
+    incidents: dict[str, Incident] = {}
 
 
 def apply(standing: Standing, change: Change) -> Standing:
@@ -62,6 +63,8 @@ def apply(standing: Standing, change: Change) -> Standing:
             return msgspec.structs.replace(standing, flags={**standing.flags, change.id: change})
         case Alert():
             return msgspec.structs.replace(standing, alerts={**standing.alerts, change.id: change})
+        case Incident():
+            return msgspec.structs.replace(standing, incidents={**standing.incidents, change.id: change})
         case Resend() | AuditEntry():
             return standing
         case _:
@@ -76,16 +79,19 @@ def forget(standing: Standing, now: float) -> Standing:
         for alert in standing.alerts.values()
         if (ended_at := alert_ended_at(alert, standing.pauses, now)) is None or ended_at > since
     }
+    lasting = {
+        incident.id: incident
+        for incident in standing.incidents.values()
+        if (ended_at := incidents.ended_at(incident, standing.pauses, now)) is None or ended_at > since
+    }
     needed = {pause_id for alert in alerts.values() for pause_id in alert.pause_ids}
     pauses = {pause.id: pause for pause in standing.pauses.values() if is_in_force(pause, since) or pause.id in needed}
     flags = {flag.id: flag for flag in standing.flags.values() if flag.resolved_at is None or flag.resolved_at > since}
-    return Standing(pauses, flags, alerts)
+    return Standing(pauses, flags, alerts, lasting)
 
 
-def decide(
-    standing: Standing, actions: Sequence[Action], moment: Moment, message: Message | None
-) -> tuple[Standing, list[Change]]:
-    """Return what the actions of one event change; `message` is what is known of the event's own message."""
+def decide(standing: Standing, actions: Sequence[Action], moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the actions of one event change; resends are decided apart (resends.py)."""
     changes: list[Change] = []
     for number, action in enumerate(actions):
         here = msgspec.structs.replace(moment, serial=moment.serial + number)
@@ -95,7 +101,7 @@ def decide(
             case FlagAction():
                 made = _flag(standing, action, here)
             case ResendAction():
-                made = _resend(action, here, message)
+                continue
             case AlertAction():
                 placed = tuple(
                     change.id for change in changes if isinstance(change, Pause) and change.rule == action.rule
@@ -110,6 +116,35 @@ def decide(
             standing = apply(standing, change)
         changes.extend(made)
     return standing, changes
+
+
+def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the event changes as a witness of an account's restriction, or as the word of its end."""
+    if incidents.concerns(catalogue, event):
+        heard = incidents.hear(standing.incidents, standing.pauses, catalogue, event, moment)
+    else:
+        heard = incidents.lifted(standing.incidents, standing.pauses, event, moment)
+    if heard is None:
+        return standing, []
+    changes: list[Change] = [heard]
+    if heard.id not in standing.incidents:
+        changes.append(_audit(moment, META, "incident", heard.id, aspects.origin(event)))
+    elif heard.closed_at is not None:
+        changes.append(_audit(moment, META, "incident_closed", heard.id, heard.close_reason))
+    if heard.until is not None:
+        changes.extend(_until(pause, heard) for pause in _paused_by(standing, heard, moment.now))
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def close(standing: Standing, act: IncidentClosed, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what an operator's closing of an incident changes: nothing where it is over."""
+    incident = standing.incidents.get(act.incident_id)
+    if incident is None or incidents.ended_at(incident, standing.pauses, moment.now) is not None:
+        return standing, [_audit(moment, act.actor, "close_without_effect", act.incident_id, act.reason)]
+    closed = incidents.closed(incident, act.actor, act.reason, moment.now)
+    return apply(standing, closed), [closed, _audit(moment, act.actor, "incident_closed", incident.id, act.reason)]
 
 
 def place(standing: Standing, act: PausePlaced, moment: Moment) -> tuple[Standing, list[Change]]:
@@ -137,7 +172,14 @@ def release(standing: Standing, act: PauseReleased, moment: Moment) -> tuple[Sta
     if pause is None or not is_in_force(pause, moment.now):
         return standing, [_audit(moment, act.actor, "resume_without_effect", act.pause_id, act.reason)]
     released = msgspec.structs.replace(pause, released_at=moment.now, released_by=act.actor, release_reason=act.reason)
-    return apply(standing, released), [released, _audit(moment, act.actor, "resume", pause.id, act.reason)]
+    standing = apply(standing, released)
+    changes: list[Change] = [released, _audit(moment, act.actor, "resume", pause.id, act.reason)]
+    incident = standing.incidents.get(pause.incident_id)
+    if incident is not None and incident.closed_at is None and not _paused_by(standing, incident, moment.now):
+        closed = incidents.closed(incident, act.actor, act.reason, moment.now)
+        standing = apply(standing, closed)
+        changes.append(closed)
+    return standing, changes
 
 
 def resolve(standing: Standing, act: FlagResolved, moment: Moment) -> tuple[Standing, list[Change]]:
@@ -149,45 +191,57 @@ def resolve(standing: Standing, act: FlagResolved, moment: Moment) -> tuple[Stan
     return apply(standing, resolved), [resolved, _audit(moment, act.actor, "resolve", flag.id, act.reason)]
 
 
-def claim(resends: Mapping[str, Resend], act: ResendsClaimed, moment: Moment) -> list[Change]:
-    """Return the resends that a worker takes: of those it asked for, the ones that nobody else holds."""
-    taken: list[Change] = [
-        msgspec.structs.replace(
-            resend,
-            state="claimed",
-            claimed_by=act.actor,
-            claim=str(moment.position),
-            lease_until=act.lease_until,
-            not_before=act.lease_until,
-        )
-        for resend in map(resends.get, act.resend_ids)
-        if resend is not None and resend.state in {"pending", "claimed"} and resend.not_before <= moment.now
-    ]
-    return taken
-
-
-def settle(resends: Mapping[str, Resend], act: ResendSettled, moment: Moment) -> list[Change]:
-    """Return what a worker's word about a resend changes: nothing where it has been settled before."""
-    resend = resends.get(act.resend_id)
-    if resend is None or resend.state not in {"pending", "claimed"}:
-        return []
-    if act.outcome == "released":
-        freed = msgspec.structs.replace(
-            resend, state="pending", claimed_by="", claim="", lease_until=None, not_before=moment.now
-        )
-        return [freed, _audit(moment, act.actor, "resend_released", resend.id, act.reason)]
-    settled = msgspec.structs.replace(resend, state=act.outcome, settled_at=moment.now)
-    return [settled, _audit(moment, act.actor, f"resend_{act.outcome}", resend.id, act.reason)]
-
-
 def adopt(act: RulesLoaded, moment: Moment) -> list[Change]:
     """Return the note that other rules are in force from here on."""
     return [_audit(moment, act.actor, "rules_loaded", act.rules_hash, "")]
 
 
+def forget_people(standing: Standing, act: PersonForgotten, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what stands without the people: what they did stays as evidence, who they were does not.
+
+    A pause of a recipient stays: it protects that person from messages.
+    """
+    gone = frozenset(act.people)
+    changes: list[Change] = []
+    kinds: tuple[Mapping[str, Pause | Flag | Alert], ...] = (standing.pauses, standing.flags, standing.alerts)
+    for kind in kinds:
+        changes.extend(after for before in kind.values() if (after := nameless(before, gone)) != before)
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, [*changes, _audit(moment, act.actor, "forget", "a person", act.reason)]
+
+
+def nameless(record: Pause | Flag | Alert, gone: frozenset[str]) -> Pause | Flag | Alert:
+    """Return a record without people, given by their hashes; a pause of a recipient goes on protecting that person."""
+    match record:
+        case Pause():
+            return msgspec.structs.replace(record, evidence=_nameless(record.evidence, gone))
+        case Flag():
+            sources = {
+                name: {value: count for value, count in values.items() if value not in gone}
+                for name, values in record.sources.items()
+            }
+            group = {name: "" if value in gone else value for name, value in record.group.items()}
+            evidence = _nameless(record.evidence, gone)
+            return msgspec.structs.replace(record, sources=sources, group=group, evidence=evidence)
+        case Alert():
+            labels = {name: value for name, value in record.labels.items() if value not in gone}
+            return msgspec.structs.replace(record, labels=labels)
+
+
+def _nameless(evidence: tuple[Evidence, ...], gone: frozenset[str]) -> tuple[Evidence, ...]:
+    return tuple(
+        msgspec.structs.replace(one, recipient="", wamid="", source="") if one.recipient in gone else one
+        for one in evidence
+    )
+
+
 def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Change]:
     newest = action.evidence[-1]
     until = None if action.seconds is None else moment.now + action.seconds
+    incident = _incident(standing, newest, moment.now)
+    if incident is not None and incident.until is not None:
+        until = incident.until  # Meta's own end wins
     for pause in standing.pauses.values():
         is_same = (pause.rule, pause.scope, pause.scope_id, pause.lane) == (
             action.rule, action.scope, action.scope_id, action.lane,
@@ -196,7 +250,8 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
             return [
                 msgspec.structs.replace(
                     pause,
-                    until=None if until is None or pause.until is None else max(until, pause.until),
+                    until=_later(pause.until, until) if incident is None or incident.until is None else until,
+                    incident_id=pause.incident_id or (incident.id if incident else ""),
                     evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
                     evidence_count=pause.evidence_count + 1,
                 )
@@ -216,8 +271,27 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
         evidence=action.evidence,
         evidence_count=len(action.evidence),
         rules_hash=moment.rules_hash,
+        incident_id=incident.id if incident else "",
     )
     return [pause, _audit(moment, pause.actor, "pause", pause.id, pause.reason)]
+
+
+def _later(some: float | None, other: float | None) -> float | None:
+    return None if some is None or other is None else max(some, other)
+
+
+def _incident(standing: Standing, newest: Evidence, now: float) -> Incident | None:
+    """Return the incident that this very event bore witness to."""
+    known = incidents.current(standing.incidents, standing.pauses, newest.waba_id, newest.phone_number_id, now)
+    return known if known is not None and known.last_at == newest.received_at else None
+
+
+def _paused_by(standing: Standing, incident: Incident, now: float) -> list[Pause]:
+    return [pause for pause in standing.pauses.values() if pause.incident_id == incident.id and is_in_force(pause, now)]
+
+
+def _until(pause: Pause, incident: Incident) -> Pause:
+    return msgspec.structs.replace(pause, until=incident.until)
 
 
 def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change]:
@@ -246,27 +320,6 @@ def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change
         rules_hash=moment.rules_hash,
     )
     return [flag, _audit(moment, f"rule:{action.rule}", "flag", flag.id, action.summary)]
-
-
-def _resend(action: ResendAction, moment: Moment, message: Message | None) -> list[Change]:
-    """Return the resend of the message that a status is about, unless that has arrived (Meta: delivered wins)."""
-    newest = action.evidence[-1]
-    if newest.kind != "status" or (message is not None and RANKS.get(message.state, 0) > RANKS["failed"]):
-        return []
-    resend = Resend(
-        id=moment.id("r"),
-        wamid=newest.wamid,
-        waba_id=newest.waba_id,
-        phone_number_id=newest.phone_number_id,
-        recipient=newest.recipient,
-        category=newest.category or (message.category if message else ""),
-        code=newest.code,
-        rule=action.rule,
-        callback_data=message.callback_data if message else newest.source,
-        created_at=moment.now,
-        not_before=moment.now + action.after_seconds,
-    )
-    return [resend, _audit(moment, f"rule:{action.rule}", "resend", resend.id, action.rule)]
 
 
 def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: tuple[str, ...], flag_id: str) -> Alert:

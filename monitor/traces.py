@@ -21,6 +21,7 @@ from opentelemetry.trace.status import Status as SpanStatus
 from opentelemetry.trace.status import StatusCode
 
 from monitor import __version__, codes, pseudonyms
+from monitor.codes import Catalogue
 from monitor.events import Status
 from monitor.messages import Advance
 
@@ -42,12 +43,14 @@ class Traces:
         self,
         exporter: SpanExporter,
         key: bytes,
+        catalogue: Catalogue,
         *,
         default_ratio: float,
         failed_ratio: float,
     ) -> None:
         self._exporter = exporter
         self._key = key
+        self.catalogue = catalogue
         self._default_below = int(default_ratio * _ID_SPACE)
         self._failed_below = int(failed_ratio * _ID_SPACE)
         self.dropped: Callable[[str, int], None] = lambda _reason, _count: None
@@ -156,7 +159,7 @@ class Traces:
         if outcome is not None and outcome.status == "failed":
             error = outcome.errors[0] if outcome.errors else None
             attributes["error.type"] = str(error.code) if error is not None and error.code is not None else "_OTHER"
-            known = codes.find(error.code) if error is not None else None
+            known = codes.find(self.catalogue, error.code) if error is not None else None
             state = SpanStatus(
                 StatusCode.ERROR, known.title if known is not None else ""
             )  # Meta's own text may hold data

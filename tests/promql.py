@@ -6,8 +6,11 @@ import promql_parser
 from prometheus_client import CollectorRegistry
 from promql_parser import Call, Expr, VectorSelector
 
+from monitor import codes
+from monitor.memory import Memory
 from monitor.metrics import Metrics
 from monitor.readings import Readings
+from tests import setting
 
 
 class Selected(NamedTuple):
@@ -40,9 +43,10 @@ def selected(expression: str) -> list[Selected]:
 def exported_metrics() -> set[str]:
     """Return every series name that the monitor exports."""
     registry = CollectorRegistry()
-    Metrics(registry)
+    metrics = Metrics(registry, codes.catalogue())
     readings = Readings(
         clock=lambda: 0.0,
+        catalogue=codes.catalogue,
         pauses=lambda: (),
         flags=lambda: (),
         backlog=dict,
@@ -51,5 +55,5 @@ def exported_metrics() -> set[str]:
         journal_bytes=lambda: 0,
     )
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
-    families = [*registry.collect(), *readings.collect()]
+    families = [*registry.collect(), *readings.collect(), *setting.statements(metrics, Memory()).collect()]
     return {family.name + ending for family in families for ending in endings.get(family.type, ("",))}

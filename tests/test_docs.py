@@ -11,12 +11,10 @@ import click
 import jsonschema
 import pydantic
 import pytest
-from prometheus_client import CollectorRegistry
 
-from monitor import config, document, rule_tests, rules
-from monitor.cli import main
-from monitor.metrics import Metrics
-from tests import promql
+from monitor import codes, config, document, rule_tests, rules
+from monitor.cli import explain, main
+from tests import promql, setting
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +69,7 @@ def test_every_metric_is_documented(name: str) -> None:
 
 def test_every_label_is_documented() -> None:
     text = page("docs/metrics.md")
-    metrics = Metrics(CollectorRegistry())
+    metrics = setting.metrics()
 
     for cached in vars(metrics).values():
         for label in getattr(getattr(cached, "metric", None), "_labelnames", ()):
@@ -123,18 +121,32 @@ def test_the_published_schema_of_rules_is_the_code_s() -> None:
     assert published == rules.json_schema()
 
 
-def test_the_shipped_rules_fulfil_the_published_schema() -> None:
-    read = document.read((ROOT / "rules/monitor/core.yml").read_bytes(), "core.yml")
+@pytest.mark.parametrize("name", ["core", "account"])
+def test_the_shipped_rules_fulfil_the_published_schema_and_their_own_tests(name: str) -> None:
+    read = document.read((ROOT / f"rules/monitor/{name}.yml").read_bytes(), name)
 
     jsonschema.validate(read.value, rules.json_schema())
+    assert rule_tests.run(ROOT / f"rules/monitor/{name}_test.yml")[1] == []
+
+
+def test_the_page_of_error_codes_is_the_catalogue_s() -> None:
+    assert page("docs/error-codes.md") == explain.markdown(codes.catalogue())
+
+
+def test_every_code_has_its_advice_and_words_that_rules_can_match() -> None:
+    for code in codes.catalogue().codes.values():
+        assert code.advice, code.code
+        assert code.title, code.code
+        assert (code.kind in codes.CLASSES, code.hits in codes.HITS, code.retryable in codes.RETRYABLE) == (True,) * 3
+        assert code.resend is None or code.retryable == "later"
 
 
 def test_every_route_is_documented() -> None:
     text = page("docs/http.md")
-    source = page("monitor/web/api.py") + page("monitor/web/internal.py")
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "monitor/web").glob("*.py"))
 
     for route in set(re.findall(r'Route\("(/[^"]+)"', source)) - {"/status.css"}:
-        shown = re.sub(r"\{\w+?_id\}", "{id}", route).replace("{wamid:path}", "{wamid}")
+        shown = re.sub(r"\{(\w+):path\}", r"{\1}", re.sub(r"\{\w+?_id\}", "{id}", route))
         assert shown in text, route
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from monitor import engine, rules
+from monitor import codes, engine, rules
 from monitor.actions import Action, AlertAction, FlagAction, PauseAction, ResendAction
 from monitor.engine import Plan, Windows
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Status
@@ -27,7 +27,7 @@ rules:
 
 
 def plan(text: str) -> Plan:
-    return engine.plan(rules.load([("rules.yml", text.encode())]))
+    return engine.plan(rules.load([("rules.yml", text.encode())]), codes.catalogue())
 
 
 def failed(

@@ -22,7 +22,7 @@ class World:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry)
+        self.metrics = Metrics(self.registry, codes.catalogue())
         self.known: dict[str, Message] = {}
 
     def hear(self, *events: MetaEvent) -> None:
@@ -57,7 +57,7 @@ def test_each_known_code_starts_at_zero_once_a_number_is_seen(world: World) -> N
     world.hear(status("sent"))
 
     series = re.findall(r'whatsapp_errors_total\{code="(\w+)".*\} 0\.0', world.page())
-    assert set(series) == {str(code) for code in codes.catalogue()} | {"other"}
+    assert set(series) == {str(code) for code in codes.catalogue().codes} | {"other"}
 
 
 def test_what_is_new_is_counted_and_what_is_repeated_is_not(world: World) -> None:

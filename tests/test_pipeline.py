@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from monitor import engine, payloads, rules
+from monitor import engine, payloads
 from monitor.actions import Action, is_in_force
 from monitor.events import Status
 from monitor.facts import Fact
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Arrival, Commit, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore, open_store
+from tests import setting
 
 NOW = 1_700_000_000.0
-CORE = (Path(__file__).parents[1] / "rules" / "monitor" / "core.yml").read_bytes()
 
 
 class World:
@@ -31,10 +31,9 @@ class World:
 
     async def start(self) -> None:
         self.store = open_store(self.path)
-        plan = engine.plan(rules.load([("core.yml", CORE)]))
         self.pipeline = Pipeline(
             self.store,
-            plan,
+            setting.settings(),
             str,
             observe=self.facts.extend,
             quarantine=lambda stage, _: self.quarantined.append(stage),
@@ -131,13 +130,14 @@ async def test_an_event_that_makes_our_own_code_fail_harms_no_other(
 ) -> None:
     evaluate = engine.evaluate
 
-    def explode(plan: Any, windows: Any, event: Any, position: int, received_at: float) -> list[Action]:
+    def explode(plan: Any, windows: Any, event: Any, *about: Any) -> list[Action]:
         if event.wamid == "wamid.bad":
             raise RuntimeError("our mistake")
-        return evaluate(plan, windows, event, position, received_at)
+        return evaluate(plan, windows, event, *about)
 
     monkeypatch.setattr(engine, "evaluate", explode)
-    await world.hear(*(payloads.status(f"wamid.{name}", "sent", NOW) for name in ("one", "bad", "two")))
+    names = ("one", "bad", "two")
+    await world.hear(*(payloads.status(f"wamid.{name}", "failed", NOW, codes=(131026,)) for name in names))
     await world.catch_up()
 
     assert world.new == ["wamid.one", "wamid.two"]

@@ -1,7 +1,6 @@
 """What stands, and how decisions and operators' acts change it."""
 
 import msgspec
-import pytest
 
 from monitor import standing
 from monitor.actions import (
@@ -10,15 +9,14 @@ from monitor.actions import (
     Evidence,
     Flag,
     FlagAction,
+    Moment,
     Pause,
     PauseAction,
-    Resend,
-    ResendAction,
     alert_ended_at,
     is_in_force,
 )
-from monitor.events import FlagResolved, PausePlaced, PauseReleased, ResendsClaimed, ResendSettled
-from monitor.standing import Change, Moment, Standing
+from monitor.events import FlagResolved, PausePlaced, PauseReleased
+from monitor.standing import Change, Standing
 
 PAUSE = PauseAction("rule", "why", "waba", "100", "all", None, "waba", (Evidence(1, "error", 1.0, 1.0, code=368),))
 TIMED = msgspec.structs.replace(PAUSE, seconds=60.0)
@@ -37,8 +35,8 @@ def only(changes: list[Change], kind: type) -> list[Change]:
 
 
 def test_new_evidence_refreshes_a_pause_and_makes_no_second_one() -> None:
-    stands, first = standing.decide(Standing(), [PAUSE], moment(10.0), None)
-    stands, second = standing.decide(stands, [PAUSE], moment(20.0, 2), None)
+    stands, first = standing.decide(Standing(), [PAUSE], moment(10.0))
+    stands, second = standing.decide(stands, [PAUSE], moment(20.0, 2))
 
     (pause,) = stands.pauses.values()
     assert (pause.id, pause.since, pause.evidence_count, len(pause.evidence)) == ("p1-0", 10.0, 2, 2)
@@ -47,17 +45,17 @@ def test_new_evidence_refreshes_a_pause_and_makes_no_second_one() -> None:
 
 
 def test_a_timed_pause_is_extended_by_new_evidence_and_never_shortened() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0), None)
-    stands, _ = standing.decide(stands, [TIMED], moment(40.0, 2), None)
-    stands, _ = standing.decide(stands, [msgspec.structs.replace(TIMED, seconds=1.0)], moment(41.0, 3), None)
+    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0))
+    stands, _ = standing.decide(stands, [TIMED], moment(40.0, 2))
+    stands, _ = standing.decide(stands, [msgspec.structs.replace(TIMED, seconds=1.0)], moment(41.0, 3))
 
     (pause,) = stands.pauses.values()
     assert pause.until == 100.0
 
 
 def test_a_pause_that_is_over_is_followed_by_a_new_one() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0), None)
-    stands, _ = standing.decide(stands, [TIMED], moment(70.0, 2), None)
+    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0))
+    stands, _ = standing.decide(stands, [TIMED], moment(70.0, 2))
 
     assert [(pause.id, pause.until) for pause in stands.pauses.values()] == [("p1-0", 70.0), ("p2-0", 130.0)]
 
@@ -76,17 +74,17 @@ def test_a_release_ends_a_pause_once_and_says_who() -> None:
 
 
 def test_a_flag_gathers_evidence_until_it_is_resolved() -> None:
-    stands, _ = standing.decide(Standing(), [FLAG], moment(10.0), None)
-    stands, _ = standing.decide(stands, [FLAG], moment(20.0, 2), None)
+    stands, _ = standing.decide(Standing(), [FLAG], moment(10.0))
+    stands, _ = standing.decide(stands, [FLAG], moment(20.0, 2))
     stands, _ = standing.resolve(stands, FlagResolved("ann", "job stopped", "f1-0"), moment(30.0, 3))
-    stands, _ = standing.decide(stands, [FLAG], moment(40.0, 4), None)
+    stands, _ = standing.decide(stands, [FLAG], moment(40.0, 4))
 
     flags = list(stands.flags.values())
     assert [(flag.id, flag.evidence_count, flag.resolved_by) for flag in flags] == [("f1-0", 6, "ann"), ("f4-0", 5, "")]
 
 
 def test_an_alert_lasts_as_long_as_its_pause() -> None:
-    stands, _ = standing.decide(Standing(), [PAUSE, ALERT], moment(10.0), None)
+    stands, _ = standing.decide(Standing(), [PAUSE, ALERT], moment(10.0))
     (alert,) = stands.alerts.values()
     before = alert_ended_at(alert, stands.pauses, 10_000.0)
     stands, _ = standing.release(stands, PauseReleased("ann", "x", "p1-0"), moment(20_000.0, 2))
@@ -97,8 +95,8 @@ def test_an_alert_lasts_as_long_as_its_pause() -> None:
 
 
 def test_an_alert_without_a_pause_ends_when_it_has_been_quiet() -> None:
-    stands, _ = standing.decide(Standing(), [ALERT], moment(10.0), None)
-    stands, _ = standing.decide(stands, [ALERT], moment(200.0, 2), None)
+    stands, _ = standing.decide(Standing(), [ALERT], moment(10.0))
+    stands, _ = standing.decide(stands, [ALERT], moment(200.0, 2))
     (alert,) = stands.alerts.values()
 
     assert alert.evidence_count == 2
@@ -107,7 +105,7 @@ def test_an_alert_without_a_pause_ends_when_it_has_been_quiet() -> None:
 
 
 def test_what_is_long_over_is_forgotten_and_what_is_needed_is_kept() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED, ALERT, FLAG], moment(10.0), None)
+    stands, _ = standing.decide(Standing(), [TIMED, ALERT, FLAG], moment(10.0))
 
     soon = standing.forget(stands, 100.0)
     late = standing.forget(stands, 10_000.0)
@@ -116,44 +114,8 @@ def test_what_is_long_over_is_forgotten_and_what_is_needed_is_kept() -> None:
     assert (len(late.pauses), len(late.alerts), len(late.flags)) == (0, 0, 1)
 
 
-@pytest.mark.parametrize(("kind", "is_listed"), [("status", True), ("message", False), ("error", False)])
-def test_only_a_status_s_own_message_is_sent_again(kind: str, is_listed: bool) -> None:
-    evidence = Evidence(1, kind, 1.0, 1.0, code=131043, wamid="wamid.1")
-
-    _, changes = standing.decide(Standing(), [ResendAction("rule", 30.0, (evidence,))], moment(10.0), None)
-
-    assert [change.not_before for change in changes if isinstance(change, Resend)] == ([40.0] if is_listed else [])
-
-
-def test_a_resend_belongs_to_one_worker_until_its_lease_ends() -> None:
-    pending = Resend("r1", "wamid.1", "100", "200", "", "", 131043, "rule", "", 1.0, 1.0)
-
-    (taken,) = standing.claim({"r1": pending}, ResendsClaimed("one", ("r1",), 60.0), moment(10.0, 7))
-    assert isinstance(taken, Resend)
-    meanwhile = standing.claim({"r1": taken}, ResendsClaimed("two", ("r1",), 90.0), moment(59.0, 8))
-    (later,) = standing.claim({"r1": taken}, ResendsClaimed("two", ("r1",), 120.0), moment(60.0, 9))
-
-    assert (taken.state, taken.claimed_by, taken.claim) == ("claimed", "one", "7")
-    assert meanwhile == []
-    assert isinstance(later, Resend)
-    assert later.claimed_by == "two"
-
-
-@pytest.mark.parametrize(("outcome", "state"), [("sent", "sent"), ("dropped", "dropped"), ("released", "pending")])
-def test_a_worker_s_word_settles_a_resend_once(outcome: str, state: str) -> None:
-    claimed = Resend("r1", "wamid.1", "100", "200", "", "", 131043, "rule", "", 1.0, 60.0, "claimed", "one", 60.0, "7")
-
-    changes = standing.settle({"r1": claimed}, ResendSettled("one", "ok", "r1", outcome), moment(10.0))
-    settled = changes[0]
-    assert isinstance(settled, Resend)
-    again = standing.settle({"r1": settled}, ResendSettled("one", "ok", "r1", "sent"), moment(11.0))
-
-    assert settled.state == state
-    assert bool(again) == (state == "pending")
-
-
 def test_records_survive_their_own_encoding() -> None:
-    stands, _ = standing.decide(Standing(), [PAUSE, ALERT, FLAG], moment(10.0), None)
+    stands, _ = standing.decide(Standing(), [PAUSE, ALERT, FLAG], moment(10.0))
 
     for record in (*stands.pauses.values(), *stands.alerts.values(), *stands.flags.values()):
         assert isinstance(record, Pause | Alert | Flag)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.actions import Pause
+from monitor.memory import Number
 from monitor.messages import Message, Step
 from monitor.store import bulk
 from monitor.store.protocol import Arrival, Commit, Enqueue, Settlement, StoreInUseError, StoreUnavailableError
@@ -28,7 +29,9 @@ def webhook(text: str) -> Arrival:
 
 
 def message(wamid: str) -> Message:
-    return Message(wamid, "100", "200", "hash", "outbound", "utility", "", "sent", (Step("sent", "1", NOW, NOW),), True)
+    return Message(
+        wamid, "100", "200", "hash", "outbound", "utility", "", "sent", (Step("sent", "1", NOW, NOW),), "true"
+    )
 
 
 def pause(number: int, until: float | None = None) -> Pause:
@@ -79,19 +82,19 @@ async def test_operators_acts_have_no_copies(store: SqliteStore) -> None:
 
 async def test_a_work_that_fails_undoes_itself_and_harms_no_other(store: SqliteStore) -> None:
     def wrong(db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO numbers VALUES ('1', 'w')")
+        db.execute("INSERT INTO numbers VALUES ('1', 'w', '', 1, NULL)")
         raise ValueError("wrong")
 
     wronged, position, _ = await asyncio.gather(
         store.writer.run(wrong),
         store.append(webhook("body")),
-        store.writer.run(lambda db: db.execute("INSERT INTO numbers VALUES ('2', 'w')") and None),
+        store.writer.run(lambda db: db.execute("INSERT INTO numbers VALUES ('2', 'w', '', 1, NULL)") and None),
         return_exceptions=True,
     )
 
     assert isinstance(wronged, ValueError)
     assert position == 1
-    assert await store.numbers() == {"2": "w"}
+    assert await store.numbers() == [Number("2", "w", "", 1.0)]
 
 
 async def test_a_failed_transaction_leaves_nothing_and_the_next_succeeds(store: SqliteStore) -> None:
@@ -143,11 +146,11 @@ async def test_a_step_is_all_or_nothing_with_its_cursor(store: SqliteStore) -> N
         NOW,
         [message("wamid.1")],
         {"key": NOW},
-        {"200": "100"},
-        [pause(1)],
+        [Number("200", "100", "", NOW)],
+        changes=[pause(1)],
         outbox=[Enqueue("am", "alertmanager", "a1")],
     )
-    bad = Commit(2, NOW, [message("wamid.2")], {}, {}, ["no change"])  # type: ignore[list-item]
+    bad = Commit(2, NOW, [message("wamid.2")], changes=["no change"])  # type: ignore[list-item]
 
     await store.commit(good)
     with pytest.raises(AssertionError):
@@ -212,8 +215,8 @@ async def test_retention_keeps_what_waits_and_what_is_young(store: SqliteStore) 
     done = await store.claim("app", NOW, 60.0, 2, is_ordered=True)
     await store.settle([Settlement(row.id, "done") for row in done], [])
 
-    young = await store.prune(NOW - 1, 100)
-    old = await store.prune(NOW + 1, 100)
+    young = await store.prune(NOW - 1, NOW - 1)
+    old = await store.prune(NOW + 1, NOW + 1)
 
     assert (young, old) == (0, 3)
     assert [entry.position for entry in await store.read_since(0.0, 0, 9, 9)] == [3, 4]

@@ -8,13 +8,14 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
-from monitor import messages, traces
+from monitor import codes, messages, traces
 from monitor.events import MetaError, Status
 from monitor.messages import Message
 from monitor.traces import QUEUE_MOST, Traces
 from tests.harness.collector import Collector, attributes
 
 KEY = b"a key of our own"
+KNOWN = codes.catalogue()
 PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
@@ -43,7 +44,9 @@ def export(
     known: dict[str, Message] = {}
     parts = [statuses[:restarts_after], statuses[restarts_after:]]
     for part in parts:
-        exporting = Traces(traces.otlp(collector.endpoint, 2.0), KEY, default_ratio=default, failed_ratio=failed)
+        exporting = Traces(
+            traces.otlp(collector.endpoint, 2.0), KEY, codes.catalogue(), default_ratio=default, failed_ratio=failed
+        )
         for one in part:
             advance = messages.advance(known.get(one.wamid), one, one.occurred_at)
             assert advance is not None
@@ -144,7 +147,11 @@ def test_what_no_collector_takes_is_counted_and_never_waited_for() -> None:
         mute.listen()
         dropped: dict[str, int] = {}
         exporting = Traces(
-            traces.otlp(f"http://127.0.0.1:{mute.getsockname()[1]}", 30.0), KEY, default_ratio=1.0, failed_ratio=1.0
+            traces.otlp(f"http://127.0.0.1:{mute.getsockname()[1]}", 30.0),
+            KEY,
+            KNOWN,
+            default_ratio=1.0,
+            failed_ratio=1.0,
         )
         exporting.dropped = lambda reason, count: dropped.update({reason: dropped.get(reason, 0) + count})
         one = status("wamid.1", "sent")
@@ -164,7 +171,7 @@ def test_what_no_collector_takes_is_counted_and_never_waited_for() -> None:
 
 
 def test_an_exemplar_s_ids_are_those_of_the_trace(collector: Collector) -> None:
-    exporting = Traces(traces.otlp(collector.endpoint, 2.0), KEY, default_ratio=1.0, failed_ratio=1.0)
+    exporting = Traces(traces.otlp(collector.endpoint, 2.0), KEY, KNOWN, default_ratio=1.0, failed_ratio=1.0)
     ids = exporting.sampled_ids("wamid.1")
     exporting.close()
 

@@ -3,7 +3,7 @@
 import click
 
 from monitor import __version__
-from monitor.cli import operate, rules, serve, simulate
+from monitor.cli import campaigns, explain, export, messages, operate, rules, serve, simulate
 
 PREFIX = "WHATSAPP_MONITOR"
 
@@ -29,5 +29,9 @@ main.add_command(rules.rules)
 main.add_command(operate.pauses)
 main.add_command(operate.flags)
 main.add_command(operate.resends)
-main.add_command(operate.messages)
+main.add_command(operate.incidents)
+main.add_command(messages.messages)
+main.add_command(campaigns.campaigns)
+main.add_command(explain.explain)
+main.add_command(export.export)
 main.add_command(simulate.simulate)

@@ -5,12 +5,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from monitor.actions import Alert, Flag, Pause, Resend
+from monitor.actions import Alert, Flag, Incident, Pause, Resend
+from monitor.conversations import Window
+from monitor.memory import Number
 from monitor.messages import Message
 from monitor.standing import Change, Standing
+from monitor.states import State
 
 WEBHOOK = "webhook"
 OPERATOR = "operator"
+TICK = "tick"
+SEND = "send"
+ERASED = "erased"  # was a webhook, all of which was about people who have been forgotten
 
 
 class StoreUnavailableError(Exception):
@@ -72,16 +78,42 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """All that one pipeline step changes, written in one transaction with the cursor."""
+    """All that one pipeline step changes, written in one transaction with the cursor.
+
+    `counts` are added to each campaign's headings; `aliases` gives a person's other hash; `preferences` say who stopped
+    marketing messages, and when; `forgotten` people are removed last.
+    """
 
     cursor: int
     now: float
     messages: Sequence[Message] = ()
     seen: Mapping[str, float] = {}
-    numbers: Mapping[str, str] = {}
+    numbers: Sequence[Number] = ()
+    states: Sequence[State] = ()
+    conversations: Sequence[Window] = ()
+    counts: Mapping[tuple[str, str], int] = {}
+    aliases: Mapping[str, str] = {}
+    preferences: Mapping[str, tuple[bool, float]] = {}
+    forgotten: Sequence[str] = ()
     changes: Sequence[Change] = ()
-    superseded_wamids: Sequence[str] = ()
     outbox: Sequence[Enqueue] = ()
+
+
+class Campaign(msgspec.Struct, frozen=True):
+    """A campaign's counts by heading, and when its first and newest message was heard of."""
+
+    campaign: str
+    first_at: float
+    last_at: float
+    counts: dict[str, int]
+
+
+class Erasing(msgspec.Struct, frozen=True):
+    """What an erasure did: entries that were changed, those that wait to be forwarded, and all ids of the person."""
+
+    entries: int
+    waiting: int
+    ids: frozenset[str]
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -113,7 +145,10 @@ class Store(Protocol):
     async def read_since(
         self, received_at: float, after: int, until: int, limit: int, containing: bytes = b""
     ) -> list[Entry]:
-        """Return webhook entries received at or after a time, behind `after`, up to `until`, that hold some bytes."""
+        """Return Meta's entries received at or after a time, behind `after`, up to `until`.
+
+        Of webhooks only those that hold some bytes; ticks and sends always.
+        """
         ...
 
     async def entry(self, position: int) -> Entry | None:
@@ -140,8 +175,56 @@ class Store(Protocol):
         """Return what stands, or was just over, at `now`."""
         ...
 
-    async def numbers(self) -> dict[str, str]:
-        """Return the account of each phone number id that was ever seen."""
+    async def numbers(self) -> list[Number]:
+        """Return the phone numbers that are known, the one seen last standing last."""
+        ...
+
+    async def states(self) -> list[State]:
+        """Return Meta's last word on numbers, templates and accounts."""
+        ...
+
+    async def conversations(self, now: float) -> list[Window]:
+        """Return the customer-service windows that are open, the one that closes last standing last."""
+        ...
+
+    async def waiting_resends(self) -> list[Resend]:
+        """Return resends that are pending or whose retry has not come to an end."""
+        ...
+
+    async def resends_by_id(self, resend_ids: Sequence[str]) -> dict[str, Resend]:
+        """Return these resends."""
+        ...
+
+    async def recent_campaign_messages(self, answering: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
+        ...
+
+    async def stopped(self, people: Sequence[str]) -> set[str]:
+        """Return which of these people want no marketing messages."""
+        ...
+
+    async def due_messages(self, now: float, limit: int) -> list[str]:
+        """Return the wamids of messages that must be judged, the longest overdue first."""
+        ...
+
+    async def people(self, person: str) -> list[str]:
+        """Return all hashes that stand for the same person as this one."""
+        ...
+
+    async def campaigns(self, before: str, limit: int) -> Page:
+        """Return campaigns, the one heard of last first."""
+        ...
+
+    async def unengaged(self, campaign: str, before: float, after: int, limit: int) -> Page:
+        """Return messages of a campaign that were delivered before a time and neither read nor answered, in order."""
+        ...
+
+    async def incidents(self, before: str, limit: int) -> Page:
+        """Return incidents, newest first."""
+        ...
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        """Return one incident."""
         ...
 
     async def claim(
@@ -174,7 +257,7 @@ class Store(Protocol):
         """Return who did what, newest first."""
         ...
 
-    async def recent_messages(self, before: str, limit: int, *, recipient: str, state: str) -> Page:
+    async def recent_messages(self, before: str, limit: int, *, people: Sequence[str], state: str) -> Page:
         """Return messages, newest first."""
         ...
 
@@ -198,8 +281,16 @@ class Store(Protocol):
         """Return one alert."""
         ...
 
-    async def prune(self, before: float, limit: int) -> int:
-        """Remove up to `limit` journal entries and messages older than a time that nothing waits for; say how many."""
+    async def erase(self, person: str) -> Erasing:
+        """Take a person, named as Meta does, out of every journaled body; those that wait to be forwarded stay."""
+        ...
+
+    async def shred(self) -> None:
+        """Let nothing of what was removed remain in the store's files."""
+        ...
+
+    async def prune(self, before: float, campaigns_before: float) -> int:
+        """Remove a few of what is older than a time and that nothing waits for; say how many, 0 when all is done."""
         ...
 
     async def close(self) -> None:

@@ -6,37 +6,37 @@ from typing import Any, assert_never
 
 import msgspec
 
-from monitor.actions import Alert, AuditEntry, Flag, Pause, Resend
+from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
 from monitor.messages import Message, Step
 from monitor.standing import Change
-from monitor.store import bulk
+from monitor.store import bulk, erasing
 from monitor.store.protocol import Commit, Settlement
 
 _encode = msgspec.json.Encoder().encode
 _decode_messages = msgspec.json.Decoder(tuple[Message, ...]).decode
 _decode_steps = msgspec.json.Decoder(tuple[Step, ...]).decode
-MESSAGE_COLUMNS = (
-    "wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, steps, is_priced"
+MESSAGE_COLUMNS = (  # the order of Message's own fields
+    "wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, steps, billable, template, "
+    "campaign, campaign_rank, started_at, due_at, replied_at"
 )
-# One row whatever their number, for the reason in bulk.py; the order of Message's own fields.
-KNOWN_MESSAGES = """SELECT json_group_array(json_array(wamid, waba_id, phone_number_id, recipient, direction, category,
-    callback_data, state, json(steps), json(iif(is_priced, 'true', 'false'))))
-    FROM messages WHERE wamid IN (SELECT value FROM json_each(?))"""
+# One row whatever their number, for the reason in bulk.py.
+KNOWN_MESSAGES = f"""SELECT json_group_array(json_array({MESSAGE_COLUMNS.replace("steps", "json(steps)")}))
+    FROM messages WHERE wamid IN (SELECT value FROM json_each(?))"""  # noqa: S608 (constants)
 _MESSAGES = f"INSERT INTO messages ({MESSAGE_COLUMNS}, updated_at)"
-_NEWER = """ON CONFLICT (wamid) DO UPDATE SET waba_id = excluded.waba_id, phone_number_id = excluded.phone_number_id,
-    recipient = excluded.recipient, category = excluded.category, callback_data = excluded.callback_data,
-    state = excluded.state, steps = excluded.steps, is_priced = excluded.is_priced, updated_at = excluded.updated_at"""
+_NEWER = "ON CONFLICT (wamid) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}"
+    for column in (*MESSAGE_COLUMNS.split(", "), "updated_at")
+    if column not in {"wamid", "direction"}
+)
 
 
 def commit(connection: sqlite3.Connection, step: Commit) -> None:
     """Write all that one pipeline step changes."""
     bulk.insert(connection, _MESSAGES, [_message_row(message, step.now) for message in step.messages], _NEWER)
     connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", step.seen.items())
-    connection.executemany("INSERT OR REPLACE INTO numbers VALUES (?, ?)", step.numbers.items())
+    _learn(connection, step)
     for change in step.changes:
         _put(connection, change)
-    for wamid in step.superseded_wamids:
-        supersede(connection, wamid, step.now)
     connection.executemany(
         """INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)
         VALUES (?, ?, ?, 'pending', ?, ?, 0, 0, '') ON CONFLICT (destination, kind, reference)
@@ -44,14 +44,8 @@ def commit(connection: sqlite3.Connection, step: Commit) -> None:
         ((row.destination, row.kind, row.reference, step.now, step.now) for row in step.outbox),
     )
     connection.execute("INSERT OR REPLACE INTO cursors VALUES ('pipeline', ?)", (step.cursor,))
-
-
-def supersede(connection: sqlite3.Connection, wamid: str, now: float) -> None:
-    """Take a message from the resend list that has arrived after all."""
-    row = connection.execute("SELECT record FROM resends WHERE wamid = ? AND state = 'pending'", (wamid,)).fetchone()
-    if row is not None:
-        resend = msgspec.json.decode(row[0], type=Resend)
-        _put(connection, msgspec.structs.replace(resend, state="superseded", settled_at=now))
+    if step.forgotten:
+        erasing.forget(connection, step.forgotten)
 
 
 def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], claimed: Iterable[int]) -> None:
@@ -79,11 +73,7 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], cl
 
 def message(row: Sequence[Any]) -> Message:
     """Return the message of a row with MESSAGE_COLUMNS."""
-    wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, steps, is_priced = row
-    return Message(
-        wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state,
-        _decode_steps(steps), bool(is_priced),
-    )  # fmt: skip
+    return msgspec.convert((*row[:8], _decode_steps(row[8]), *row[9:]), Message)
 
 
 def messages(found: str) -> tuple[Message, ...]:
@@ -94,8 +84,41 @@ def messages(found: str) -> tuple[Message, ...]:
 def _message_row(message: Message, now: float) -> tuple[Any, ...]:
     return (
         message.wamid, message.waba_id, message.phone_number_id, message.recipient, message.direction,
-        message.category, message.callback_data, message.state, _encode(message.steps).decode(), message.is_priced, now,
+        message.category, message.callback_data, message.state, _encode(message.steps).decode(), message.billable,
+        message.template, message.campaign, message.campaign_rank, message.started_at, message.due_at,
+        message.replied_at, now,
     )  # fmt: skip
+
+
+def _learn(connection: sqlite3.Connection, step: Commit) -> None:
+    """Write what events told in passing."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?, ?)",
+        ((one.phone_number_id, one.waba_id, one.number, one.seen_at, one.reported_since) for one in step.numbers),
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO states VALUES (?, ?, ?)", ((one.key, one.said_at, _encode(one)) for one in step.states)
+    )
+    windows = [(one.phone_number_id, one.recipient, one.alias, one.closes_at) for one in step.conversations]
+    newer = """ON CONFLICT (phone_number_id, recipient) DO UPDATE SET alias = excluded.alias,
+        closes_at = MAX(closes_at, excluded.closes_at)"""
+    bulk.insert(connection, "INSERT INTO conversations", windows, newer)
+    connection.executemany("INSERT OR REPLACE INTO people VALUES (?, ?)", step.aliases.items())
+    connection.executemany(
+        """INSERT INTO preferences VALUES (?, ?, ?) ON CONFLICT (recipient) DO UPDATE SET
+        is_stopped = excluded.is_stopped, at = excluded.at WHERE excluded.at >= at""",
+        ((recipient, is_stopped, at) for recipient, (is_stopped, at) in step.preferences.items()),
+    )
+    connection.executemany(
+        """INSERT INTO campaigns (campaign, first_at, last_at) VALUES (?, ?, ?)
+        ON CONFLICT (campaign) DO UPDATE SET last_at = excluded.last_at""",
+        ((campaign, step.now, step.now) for campaign in dict.fromkeys(campaign for campaign, _ in step.counts)),
+    )
+    connection.executemany(
+        """INSERT INTO campaign_counts VALUES (?, ?, ?)
+        ON CONFLICT (campaign, heading) DO UPDATE SET count = count + excluded.count""",
+        ((campaign, heading, count) for (campaign, heading), count in step.counts.items() if count),
+    )
 
 
 def _put(connection: sqlite3.Connection, change: Change) -> None:
@@ -119,13 +142,22 @@ def _put(connection: sqlite3.Connection, change: Change) -> None:
                 last_at = excluded.last_at, record = excluded.record""",
                 (change.id, change.since, change.last_at, _encode(change)),
             )
-        case Resend():
+        case Incident():
             connection.execute(
-                """INSERT INTO resends VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-                state = excluded.state, not_before = excluded.not_before, record = excluded.record
-                ON CONFLICT (wamid) DO NOTHING""",
+                """INSERT INTO incidents VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+                over_at = excluded.over_at, record = excluded.record""",
+                (change.id, change.opened_at, change.closed_at, _encode(change)),
+            )
+        case Resend():
+            is_awaited = change.state == "pending" or bool(change.retry_wamid and change.outcome in {"", "delivered"})
+            connection.execute(
+                """INSERT INTO resends (id, wamid, phone_number_id, state, not_before, record, recipient, is_awaited)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+                state = excluded.state, not_before = excluded.not_before, record = excluded.record,
+                is_awaited = excluded.is_awaited ON CONFLICT (wamid) DO NOTHING""",
                 (
                     change.id, change.wamid, change.phone_number_id, change.state, change.not_before, _encode(change),
+                    change.recipient, is_awaited,
                 ),
             )  # fmt: skip
         case AuditEntry():

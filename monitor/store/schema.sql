@@ -2,7 +2,7 @@
 
 CREATE TABLE journal (              -- everything that entered, in order: the truth that the rest follows from
     position    INTEGER PRIMARY KEY, -- gapless from 1
-    kind        TEXT NOT NULL,       -- webhook, operator
+    kind        TEXT NOT NULL,       -- webhook, operator, tick, send, erased
     received_at REAL NOT NULL,
     digest      BLOB,                -- of a webhook's body; not indexed: the writer remembers the newest (decision 3)
     signature   TEXT NOT NULL,       -- Meta's header as it came
@@ -26,11 +26,65 @@ CREATE TABLE messages (             -- rowid order is the order of first sight, 
     callback_data   TEXT NOT NULL,
     state           TEXT NOT NULL,
     steps           TEXT NOT NULL,
-    is_priced       INTEGER NOT NULL,
+    billable        TEXT NOT NULL,   -- empty until Meta priced it
+    template        TEXT NOT NULL,
+    campaign        TEXT NOT NULL,
+    campaign_rank   INTEGER NOT NULL,
+    started_at      REAL NOT NULL,
+    due_at          REAL,            -- when silence must be judged
+    replied_at      REAL,
     updated_at      REAL NOT NULL
 );
+CREATE INDEX messages_by_recipient ON messages (recipient);
+CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX messages_by_campaign ON messages (campaign) WHERE campaign <> '';
+CREATE INDEX messages_accepted ON messages (started_at) WHERE state = 'accepted';
 
-CREATE TABLE numbers (phone_number_id TEXT PRIMARY KEY, waba_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE numbers (
+    phone_number_id TEXT PRIMARY KEY,
+    waba_id         TEXT NOT NULL,
+    number          TEXT NOT NULL,   -- keyed hash of the display number
+    seen_at         REAL NOT NULL,
+    reported_since  REAL
+) WITHOUT ROWID;
+
+CREATE TABLE states (               -- Meta's last word on numbers, templates and accounts
+    key     TEXT PRIMARY KEY,
+    said_at REAL NOT NULL,
+    record  BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE conversations (        -- open customer-service windows
+    phone_number_id TEXT NOT NULL,
+    recipient       TEXT NOT NULL,
+    alias           TEXT NOT NULL,
+    closes_at       REAL NOT NULL,
+    PRIMARY KEY (phone_number_id, recipient)
+) WITHOUT ROWID;
+CREATE INDEX conversations_by_end ON conversations (closes_at);
+
+CREATE TABLE people (alias TEXT PRIMARY KEY, person TEXT NOT NULL) WITHOUT ROWID; -- two hashes of one person
+CREATE INDEX people_by_person ON people (person);
+
+CREATE TABLE preferences (          -- who stopped marketing messages
+    recipient  TEXT PRIMARY KEY,
+    is_stopped INTEGER NOT NULL,
+    at         REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE campaigns (
+    id       INTEGER PRIMARY KEY,
+    campaign TEXT NOT NULL UNIQUE,
+    first_at REAL NOT NULL,
+    last_at  REAL NOT NULL
+);
+
+CREATE TABLE campaign_counts (
+    campaign TEXT NOT NULL,
+    heading  TEXT NOT NULL,
+    count    INTEGER NOT NULL,
+    PRIMARY KEY (campaign, heading)
+) WITHOUT ROWID;
 
 CREATE TABLE pauses (id TEXT PRIMARY KEY, since REAL NOT NULL, over_at REAL, record BLOB NOT NULL);
 CREATE INDEX pauses_by_end ON pauses (over_at);
@@ -44,9 +98,15 @@ CREATE TABLE resends (
     phone_number_id TEXT NOT NULL,
     state           TEXT NOT NULL,
     not_before      REAL NOT NULL,
-    record          BLOB NOT NULL
+    record          BLOB NOT NULL,
+    recipient       TEXT NOT NULL DEFAULT '',
+    is_awaited      INTEGER NOT NULL DEFAULT 1 -- pending, or its retry has not come to an end
 );
 CREATE INDEX resends_by_state ON resends (state, not_before);
+CREATE INDEX resends_by_recipient ON resends (recipient);
+CREATE INDEX resends_awaited ON resends (id) WHERE is_awaited;
+
+CREATE TABLE incidents (id TEXT PRIMARY KEY, opened_at REAL NOT NULL, over_at REAL, record BLOB NOT NULL);
 
 CREATE TABLE alerts (id TEXT PRIMARY KEY, since REAL NOT NULL, last_at REAL NOT NULL, record BLOB NOT NULL);
 

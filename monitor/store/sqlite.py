@@ -16,28 +16,32 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from monitor.actions import Alert, AuditEntry, Flag, Pause, Resend
+from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
+from monitor.conversations import Window
+from monitor.memory import Number
 from monitor.messages import Message
-from monitor.standing import KEPT_SECONDS, Standing
-from monitor.store import rows
+from monitor.standing import Standing
+from monitor.states import State
+from monitor.store import erasing, queries, rows
 from monitor.store.protocol import (
     Arrival,
     Backlog,
     Commit,
     Entry,
+    Erasing,
     OutboxRow,
     Page,
     Settlement,
     StoreInUseError,
     StoreUnavailableError,
 )
+from monitor.store.retention import Retention
 from monitor.store.writer import DIGESTS_MOST, Writer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_MILLISECONDS = 2_000  # how long a stranger's lock on the file is waited for before the answer is 503
+ERASED_AT_ONCE = 2_000  # entries searched in one read
 TAIL_BYTES = 64 * 1024 * 1024  # entries kept in memory for the pipeline; beyond it the file is read
-_ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
-_OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
 _T = TypeVar("_T")
 
 
@@ -52,6 +56,7 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(1, "store-reader")
         self._tail: deque[Entry] = deque()
         self._tail_bytes = 0
+        self._retention = Retention()
         writer.on_appended = self._remember
 
     @property
@@ -73,20 +78,25 @@ class SqliteStore:
             self._tail_bytes -= len(tail.popleft().body)
         if tail and tail[0].position == after + 1:
             return [tail[index] for index in range(min(limit, len(tail)))]
-        return await self._read(lambda db: _entries(db, "WHERE position > ? ORDER BY position LIMIT ?", after, limit))
+        return await self._read(
+            lambda db: queries.entries(db, "WHERE position > ? ORDER BY position LIMIT ?", after, limit)
+        )
 
     async def read_since(
         self, received_at: float, after: int, until: int, limit: int, containing: bytes = b""
     ) -> list[Entry]:
-        """Return webhook entries received at or after a time, behind `after`, up to `until`, that hold some bytes."""
-        where = """WHERE position > ? AND position <= ? AND received_at >= ? AND kind = 'webhook'
-            AND (? = x'' OR instr(body, ?)) ORDER BY position LIMIT ?"""
+        """Return Meta's entries received at or after a time, behind `after`, up to `until`.
+
+        Of webhooks only those that hold some bytes; ticks and sends always.
+        """
+        where = """WHERE position > ? AND position <= ? AND received_at >= ? AND kind <> 'operator'
+            AND (kind <> 'webhook' OR ? = x'' OR instr(body, ?)) ORDER BY position LIMIT ?"""
         values = (after, until, received_at, containing, containing, limit)
-        return await self._read(lambda db: _entries(db, where, *values))
+        return await self._read(lambda db: queries.entries(db, where, *values))
 
     async def entry(self, position: int) -> Entry | None:
         """Return one entry, or None where retention has removed it."""
-        found = await self._read(lambda db: _entries(db, "WHERE position = ?", position))
+        found = await self._read(lambda db: queries.entries(db, "WHERE position = ?", position))
         return found[0] if found else None
 
     async def cursor(self) -> int:
@@ -96,7 +106,7 @@ class SqliteStore:
 
     async def head(self) -> int:
         """Return the position of the newest entry."""
-        return await self._read(_head)
+        return await self._read(queries.head)
 
     async def commit(self, commit: Commit) -> None:
         """Write one step's changes and its cursor, all or nothing."""
@@ -116,17 +126,74 @@ class SqliteStore:
 
     async def standing(self, now: float) -> Standing:
         """Return what stands, or was just over, at `now`; alerts that still have to be sent, with their pauses."""
-        return await self._read(lambda db: _standing(db, now - KEPT_SECONDS))
+        return await self._read(lambda db: queries.standing(db, now))
 
-    async def numbers(self) -> dict[str, str]:
-        """Return the account of each phone number id that was ever seen."""
-        return dict(await self._read(lambda db: db.execute("SELECT phone_number_id, waba_id FROM numbers").fetchall()))
+    async def numbers(self) -> list[Number]:
+        """Return the phone numbers that are known, the one seen last standing last."""
+        return await self._read(queries.numbers)
+
+    async def states(self) -> list[State]:
+        """Return Meta's last word on numbers, templates and accounts."""
+        return await self._read(queries.states)
+
+    async def conversations(self, now: float) -> list[Window]:
+        """Return the customer-service windows that are open, the one that closes last standing last."""
+        return await self._read(lambda db: queries.conversations(db, now))
+
+    async def waiting_resends(self) -> list[Resend]:
+        """Return resends that are pending or whose retry has not come to an end."""
+        return await self._read(lambda db: queries.resends(db, "is_awaited"))
+
+    async def resends_by_id(self, resend_ids: Sequence[str]) -> dict[str, Resend]:
+        """Return these resends."""
+        wanted = msgspec.json.encode(resend_ids).decode()
+        found = await self._read(lambda db: queries.resends(db, "id IN (SELECT value FROM json_each(?))", wanted))
+        return {resend.id: resend for resend in found}
+
+    async def recent_campaign_messages(self, answering: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
+        return await self._read(lambda db: queries.recent_campaign_messages(db, answering))
+
+    async def stopped(self, people: Sequence[str]) -> set[str]:
+        """Return which of these people want no marketing messages."""
+        return await self._read(lambda db: queries.stopped(db, people))
+
+    async def due_messages(self, now: float, limit: int) -> list[str]:
+        """Return the wamids of messages that must be judged, the longest overdue first."""
+        query = "SELECT wamid FROM messages WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+        return [row[0] for row in await self._read(lambda db: db.execute(query, (now, limit)).fetchall())]
+
+    async def people(self, person: str) -> list[str]:
+        """Return all hashes that stand for the same person as this one."""
+        return await self._read(lambda db: queries.people(db, person))
+
+    async def campaigns(self, before: str, limit: int) -> Page:
+        """Return campaigns, the one heard of last first."""
+        return await self._read(lambda db: queries.campaigns(db, before, limit))
+
+    async def unengaged(self, campaign: str, before: float, after: int, limit: int) -> Page:
+        """Return messages of a campaign that were delivered before a time and neither read nor answered, in order."""
+        return await self._read(lambda db: queries.unengaged(db, campaign, before, after, limit))
+
+    async def silent(self, before: float) -> dict[str, int]:
+        """Return how many messages the Graph API took before a time without a status since, by phone number id."""
+        return await self._read(lambda db: queries.silent(db, before))
+
+    async def incidents(self, before: str, limit: int) -> Page:
+        """Return incidents, newest first."""
+        return await self._page("incidents", Incident, before, limit, "1", ())
+
+    async def incident(self, incident_id: str) -> Incident | None:
+        """Return one incident."""
+        return await self._record("incidents", Incident, incident_id)
 
     async def claim(
         self, destination: str, now: float, lease_seconds: float, limit: int, *, is_ordered: bool
     ) -> list[OutboxRow]:
         """Lease rows that are due, oldest first; in an ordered destination nothing overtakes a row that waits."""
-        found: list[OutboxRow] = await self._read(lambda db: _due(db, destination, now, limit, is_ordered=is_ordered))
+        found: list[OutboxRow] = await self._read(
+            lambda db: queries.due_rows(db, destination, now, limit, is_ordered=is_ordered)
+        )
         if not found:
             return []
         leases = [(now + lease_seconds, row.id) for row in found]
@@ -165,24 +232,17 @@ class SqliteStore:
         """Return who did what, newest first."""
         query = """SELECT id, at, actor, action, target, reason, position FROM audit
             WHERE id < ? ORDER BY id DESC LIMIT ?"""
-        found = await self._read(lambda db: db.execute(query, (_cursor(before), limit + 1)).fetchall())
-        return _page([(row[0], AuditEntry(*row[1:])) for row in found], limit)
+        found = await self._read(lambda db: db.execute(query, (queries.cursor(before), limit + 1)).fetchall())
+        return queries.page([(row[0], AuditEntry(*row[1:])) for row in found], limit)
 
-    async def recent_messages(self, before: str, limit: int, *, recipient: str, state: str) -> Page:
+    async def recent_messages(self, before: str, limit: int, *, people: Sequence[str], state: str) -> Page:
         """Return messages, newest first."""
-        query = f"""SELECT rowid, {rows.MESSAGE_COLUMNS} FROM messages WHERE rowid < ? AND (? = '' OR recipient = ?)
-            AND (? = '' OR state = ?) ORDER BY rowid DESC LIMIT ?"""  # noqa: S608 (constants)
-        values = (_cursor(before), recipient, recipient, state, state, limit + 1)
-        found = await self._read(lambda db: db.execute(query, values).fetchall())
-        return _page([(row[0], rows.message(row[1:])) for row in found], limit)
+        return await self._read(lambda db: queries.messages_page(db, queries.cursor(before), limit, people, state))
 
     async def due_resends(self, now: float, limit: int) -> list[Resend]:
         """Return resends that a worker may take now: pending ones, and claimed ones whose lease is over."""
-        query = """SELECT record FROM resends WHERE state IN ('pending', 'claimed') AND not_before <= ?
-            ORDER BY not_before LIMIT ?"""
-        return await self._read(
-            lambda db: [msgspec.json.decode(row[0], type=Resend) for row in db.execute(query, (now, limit))]
-        )
+        where = "state IN ('pending', 'claimed') AND not_before <= ? ORDER BY not_before LIMIT ?"
+        return await self._read(lambda db: queries.resends(db, where, now, limit))
 
     async def pending_resends(self) -> dict[str, int]:
         """Return how many resends wait, by phone number id."""
@@ -205,9 +265,36 @@ class SqliteStore:
         """Return one alert."""
         return await self._record("alerts", Alert, alert_id)
 
-    async def prune(self, before: float, limit: int) -> int:
-        """Remove up to `limit` journal entries and messages older than a time that nothing waits for; say how many."""
-        return int(await self.writer.run(lambda db: _prune(db, before, limit, self.writer.forward_to)))
+    async def erase(self, person: str) -> Erasing:
+        """Take a person, named as Meta does, out of every journaled body; those that wait to be forwarded stay."""
+        self._tail.clear()
+        self._tail_bytes = 0
+        ids: frozenset[str] = frozenset()
+        wanted, changed, waiting = frozenset({person}), set[int](), set[int]()
+        while wanted - ids:  # a body may tell of another id of the person, which must be looked for too
+            ids = wanted
+            after = 0
+            while after < self.writer.last_position:
+                until, names = after + ERASED_AT_ONCE, sorted(ids)
+                found = await self._read(lambda db: queries.naming(db, names, after, until))  # noqa: B023 (awaited here)
+                done: list[erasing.Done] = await self.writer.run(lambda db: erasing.erase(db, found, ids))  # noqa: B023
+                for one in done:
+                    wanted |= one.ids
+                    (waiting if one.is_waiting else changed).add(one.position)
+                after = until
+        return Erasing(len(changed), len(waiting), ids)
+
+    async def shred(self) -> None:
+        """Let nothing of what was removed remain in the store's files: pages are zeroed, the log is emptied."""
+        await self.writer.checkpoint()
+
+    async def prune(self, before: float, campaigns_before: float) -> int:
+        """Remove a few of what is older than a time and that nothing waits for; say how many, 0 when all is done.
+
+        A step takes a few milliseconds of the writer, so that no delivery waits for it.
+        """
+        steps = self._retention
+        return int(await self.writer.run(lambda db: steps.prune(db, before, campaigns_before, self.writer.forward_to)))
 
     def size_bytes(self) -> int:
         """Return how much disk the store takes."""
@@ -238,8 +325,8 @@ class SqliteStore:
 
     async def _page(self, table: str, kind: type, before: str, limit: int, where: str, values: Sequence[Any]) -> Page:
         query = f"SELECT rowid, record FROM {table} WHERE rowid < ? AND ({where}) ORDER BY rowid DESC LIMIT ?"  # noqa: S608
-        found = await self._read(lambda db: db.execute(query, (_cursor(before), *values, limit + 1)).fetchall())
-        return _page([(row[0], msgspec.json.decode(row[1], type=kind)) for row in found], limit)
+        found = await self._read(lambda db: db.execute(query, (queries.cursor(before), *values, limit + 1)).fetchall())
+        return queries.page([(row[0], msgspec.json.decode(row[1], type=kind)) for row in found], limit)
 
     async def _record(self, table: str, kind: type[_T], record_id: str) -> _T | None:
         query = f"SELECT record FROM {table} WHERE id = ?"  # noqa: S608
@@ -260,7 +347,7 @@ def open_store(path: Path, forward_to: Sequence[str] = ()) -> SqliteStore:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # the file is nobody else's to read
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         _prepare(connection)
-        last_position = _head(connection)
+        last_position = queries.head(connection)
         reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         reader.execute("PRAGMA query_only = ON")
     except (sqlite3.Error, OSError, StoreInUseError) as error:
@@ -279,87 +366,15 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages, 16 MB: fewer stalls than the default 1,000
-    if version == 0:
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    for script in (
+        ("schema.sql",) if version == 0 else (f"upgrade_{n}.sql" for n in range(version + 1, SCHEMA_VERSION + 1))
+    ):
+        text = Path(__file__).with_name(script).read_text(encoding="utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     # Nobody else can hold a lease while the lock is ours: those of a process that died are free.
     connection.execute("UPDATE outbox SET lease_until = NULL WHERE lease_until IS NOT NULL")
-
-
-def _head(db: sqlite3.Connection) -> int:
-    query = """SELECT MAX(COALESCE((SELECT MAX(position) FROM journal), 0),
-        COALESCE((SELECT position FROM cursors WHERE name = 'pipeline'), 0))"""
-    return int(db.execute(query).fetchone()[0])
 
 
 def _digests(db: sqlite3.Connection) -> list[bytes]:
     query = "SELECT digest FROM journal WHERE digest IS NOT NULL ORDER BY position DESC LIMIT ?"
     return [row[0] for row in db.execute(query, (DIGESTS_MOST,))][::-1]
-
-
-def _entries(db: sqlite3.Connection, where: str, *values: Any) -> list[Entry]:
-    return [Entry(*row) for row in db.execute(f"{_ENTRY} {where}", values)]
-
-
-def _due(db: sqlite3.Connection, destination: str, now: float, limit: int, *, is_ordered: bool) -> list[OutboxRow]:
-    query = f"SELECT {_OUTBOX}, next_at, lease_until FROM outbox WHERE destination = ? AND state = 'pending'"  # noqa: S608
-    if not is_ordered:
-        query += " AND next_at <= ? AND (lease_until IS NULL OR lease_until <= ?) ORDER BY id LIMIT ?"
-        return [OutboxRow(*row[:9]) for row in db.execute(query, (destination, now, now, limit))]
-    found: list[OutboxRow] = []
-    for row in db.execute(f"{query} ORDER BY id LIMIT ?", (destination, limit)):
-        next_at, lease_until = row[9:]
-        if next_at > now or (lease_until is not None and lease_until > now):
-            break
-        found.append(OutboxRow(*row[:9]))
-    return found
-
-
-def _standing(db: sqlite3.Connection, since: float) -> Standing:
-    def load(query: str, kind: type[_T], *values: Any) -> list[_T]:
-        return [msgspec.json.decode(row[0], type=kind) for row in db.execute(query, values)]
-
-    alerts = load(
-        """SELECT record FROM alerts WHERE last_at > ? OR id IN
-        (SELECT reference FROM outbox WHERE kind <> 'forward' AND state = 'pending')""", Alert, since,
-    )  # fmt: skip
-    pauses = load("SELECT record FROM pauses WHERE over_at IS NULL OR over_at > ?", Pause, since)
-    flags = load("SELECT record FROM flags WHERE resolved_at IS NULL OR resolved_at > ?", Flag, since)
-    known = {pause.id for pause in pauses}
-    for pause_id in {pause_id for alert in alerts for pause_id in alert.pause_ids} - known:
-        pauses.extend(load("SELECT record FROM pauses WHERE id = ?", Pause, pause_id))
-    return Standing(
-        {pause.id: pause for pause in pauses}, {flag.id: flag for flag in flags}, {alert.id: alert for alert in alerts}
-    )
-
-
-def _prune(db: sqlite3.Connection, before: float, limit: int, forward_to: Sequence[str]) -> int:
-    """Remove the old; a row that its target refused, or that has no target any more, holds nothing back."""
-    configured = msgspec.json.encode(forward_to).decode()
-    db.execute(
-        """DELETE FROM outbox WHERE created_at < ? AND (state = 'dead' OR kind = 'forward'
-        AND destination NOT IN (SELECT value FROM json_each(?)))""", (before, configured),
-    )  # fmt: skip
-    query = "SELECT MIN(CAST(reference AS INTEGER)) FROM outbox WHERE kind = 'forward'"
-    waiting = db.execute(query).fetchone()[0]
-    cursor = db.execute("SELECT position FROM cursors WHERE name = 'pipeline'").fetchone()
-    keep_from = min(cursor[0] if cursor else 0, waiting if waiting is not None else 2**62)
-    removed = db.execute(
-        """DELETE FROM journal WHERE position IN (SELECT position FROM journal
-        WHERE position < ? AND received_at < ? ORDER BY position LIMIT ?)""", (keep_from, before, limit),
-    ).rowcount  # fmt: skip
-    removed += db.execute(
-        """DELETE FROM messages WHERE rowid IN (SELECT rowid FROM (SELECT rowid, updated_at FROM messages
-        ORDER BY rowid LIMIT ?) WHERE updated_at < ?)""", (limit, before),
-    ).rowcount  # fmt: skip
-    db.execute("DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE received_at < ? LIMIT ?)", (before, limit))
-    return removed
-
-
-def _cursor(before: str) -> int:
-    return int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 2**62
-
-
-def _page(found: list[tuple[int, Any]], limit: int) -> Page:
-    items = found[:limit]
-    return Page([item for _, item in items], str(items[-1][0]) if len(found) > limit else "")

@@ -13,6 +13,7 @@ from monitor.store import bulk
 from monitor.store.protocol import WEBHOOK, Arrival, Entry, StoreUnavailableError
 
 DIGESTS_MOST = 100_000  # bodies that a copy is known by: about a minute at Meta's highest rate, hours at a usual one
+CHECKPOINT_TRIES, CHECKPOINT_SECONDS = 20, 0.1
 _DIGEST_BYTES = 16
 _JOURNAL = "INSERT INTO journal (position, kind, received_at, digest, signature, body)"
 _OUTBOX = "INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)"
@@ -80,6 +81,15 @@ class Writer:
         self._flush_soon()
         return await future
 
+    async def checkpoint(self) -> None:
+        """Move the log into the file and empty it, once what waits is written; a reader may hold that up."""
+        await self.run(lambda _: None)
+        loop = asyncio.get_running_loop()
+        for _ in range(CHECKPOINT_TRIES):
+            if await loop.run_in_executor(self._thread, self._emptied):
+                return
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+
     async def close(self) -> None:
         """Write what waits, checkpoint and close."""
         while self._flushing is not None or self._is_flush_called:
@@ -88,6 +98,11 @@ class Writer:
             await asyncio.sleep(0)
         self._thread.shutdown(wait=True)
         self._connection.close()
+
+    def _emptied(self) -> bool:
+        is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        self._connection.execute("PRAGMA secure_delete = OFF")
+        return not is_busy
 
     def _flush_soon(self) -> None:
         """Start a transaction once the loop has read what else has come in this turn."""

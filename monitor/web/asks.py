@@ -45,12 +45,21 @@ class ClaimAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease: ShortText = "5m"
 
 
+class ForgetAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Erase a person, named by a phone number or a business-scoped user id."""
+
+    actor: Text
+    reason: Text
+    recipient: Annotated[str, msgspec.Meta(min_length=3, max_length=200)]
+
+
 class AckAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Say what became of a resend."""
+    """Say what became of a resend; `wamid` is the new message's, by which its outcome is joined."""
 
     actor: Text
     outcome: Literal["sent", "dropped", "released"] = "sent"
     reason: ShortText = ""
+    wamid: ShortText = ""
 
 
 def scope_of(ask: PauseAsk) -> tuple[str, str]:

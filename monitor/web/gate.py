@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
 _ALLOWED = {
     verdict.reason: _encode({"allow": True, "reason": verdict.reason}) for verdict in (gate.NOT_PAUSED, gate.NOT_A_SEND)
-}
+} | {gate.WINDOW_CLOSED.reason: _encode({"allow": True, "reason": "window_closed", "warnings": ["window_closed"]})}
 _QUERY_MOST = 4096
 
 
@@ -30,6 +30,7 @@ class GateEndpoint:
         self,
         pauses: Callable[[], Mapping[str, Pause]],
         wabas: Callable[[], Mapping[str, str]],
+        is_window_open: Callable[[str, str, float], bool],
         hash_key: bytes,
         *,
         clock: Callable[[], float],
@@ -37,6 +38,7 @@ class GateEndpoint:
     ) -> None:
         self._pauses = pauses
         self._wabas = wabas
+        self._is_window_open = is_window_open
         self._hash_key = hash_key
         self._clock = clock
         self._count = count
@@ -46,10 +48,18 @@ class GateEndpoint:
         if scope["method"] not in {"GET", "HEAD"} and not _uri(scope):
             await _answer(send, 405, b'{"error":"method_not_allowed"}', [(b"allow", b"GET, HEAD")])
             return
-        verdict = gate.decide(self._pauses().values(), self._ask(scope), self._wabas(), self._clock())
+        now = self._clock()
+        verdict = gate.decide(
+            self._pauses().values(),
+            self._ask(scope),
+            self._wabas(),
+            now,
+            lambda number, person: self._is_window_open(number, person, now),
+        )
         self._count("allow" if verdict.allow else "deny", verdict.reason)
         if verdict.allow:
-            await _answer(send, 200, _ALLOWED[verdict.reason], [])
+            warned = [(b"x-gate-warning", verdict.warning.encode())] if verdict.warning else []
+            await _answer(send, 200, _ALLOWED[verdict.reason], warned)
             return
         headers = [
             (b"retry-after", str(verdict.retry_after_seconds).encode()),
@@ -69,7 +79,7 @@ class GateEndpoint:
             uri = _uri(scope)
             return gate.from_uri(unquote(uri.decode("latin-1"))) if uri else Ask()
         if asked.get("recipient"):
-            asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"].lstrip("+"))
+            asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
         if "category" in asked and (category := asked["category"].lower()) in _CATEGORIES:
             asked["category"] = category
         return msgspec.convert(asked, Ask)

@@ -21,9 +21,12 @@ from monitor.receive import Receive, Scope, Send
 from monitor.store.protocol import Store
 from monitor.web.access import Access
 from monitor.web.api import Api
+from monitor.web.campaigns import Campaigns
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.page import StatusPage
+from monitor.web.people import People
+from monitor.web.sends import Sends
 
 NAMES_MOST = 50  # `name[]` values of one scrape
 GZIP_LEVEL = 5
@@ -71,6 +74,9 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             Route("/-/ready", own.ready),
             Route("/-/reload", own.reload, methods=["POST", "PUT"]),
             *Api(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+            *Campaigns(parts.store, parts.clock).routes(),
+            *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+            *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
         ]
     )
 
@@ -80,7 +86,10 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
 
-    gate = GateEndpoint(pauses, lambda: parts.pipeline.numbers, hash_key, clock=parts.clock, count=count)
+    memory = parts.pipeline.memory
+    gate = GateEndpoint(
+        pauses, lambda: memory.wabas, memory.conversations.is_open, hash_key, clock=parts.clock, count=count
+    )
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

@@ -54,7 +54,7 @@ class StatusPage:
             "resends": (await self._store.resends("", 20, state="pending")).items,
             "audit": (await self._store.audit("", 15)).items,
             "backlog": await self._store.backlog(),
-            "numbers": sorted(self._pipeline.numbers.items())[:100],
+            "numbers": sorted(self._pipeline.memory.wabas.items())[:100],
             "rules": self._pipeline.plan.hash,
         }
         return HTMLResponse(self._page.render(values), headers=HEADERS)

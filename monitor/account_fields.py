@@ -1,0 +1,174 @@
+"""The values of the account-level fields as typed details; what is missing or of another type is empty."""
+
+from collections.abc import Callable
+from typing import Any
+
+from monitor import account
+from monitor.account import (
+    UNSPECIFIC,
+    AccountAlert,
+    AccountReview,
+    AccountUpdate,
+    Capability,
+    Detail,
+    NumberName,
+    NumberQuality,
+    Preference,
+    Restriction,
+    Security,
+    Template,
+    TemplateCategory,
+    TemplateQuality,
+    TemplateStatus,
+)
+from monitor.scalars import dictionaries, text, time
+
+Value = dict[Any, Any]
+Pseudonym = Callable[[str], str]
+
+
+def details(field: str, value: Value, pseudonym: Pseudonym) -> list[tuple[str, Detail]]:
+    """Return what a change says, each with its name for people (`event`); never empty."""
+    # Meta's own sample of a quality update calls its field message_template_status_update.
+    if field == "message_template_status_update" and "new_quality_score" in value:
+        field = "message_template_quality_update"
+    if field == "user_preferences":
+        found = [_preference(item, pseudonym) for item in dictionaries(value.get("user_preferences"))]
+        return [(one.preference, one) for one in found] or [("", UNSPECIFIC)]
+    event = text(value.get("event")) or text(value.get("decision"))
+    read = _READ.get(field)
+    if read is None:
+        return [(event, UNSPECIFIC)]
+    detail = read(value, pseudonym)
+    return [(event or _event(detail), detail)]
+
+
+def _event(detail: Detail) -> str:
+    match detail:
+        case AccountAlert():
+            return detail.alert_type
+        case TemplateQuality():
+            return detail.quality
+        case TemplateCategory():
+            return detail.category
+        case _:
+            return ""
+
+
+def _account_update(value: Value, _: Pseudonym) -> Detail:
+    violation, ban = _object(value, "violation_info"), _object(value, "ban_info")
+    return AccountUpdate(
+        text(violation.get("violation_type")),
+        tuple(
+            Restriction(text(one.get("restriction_type")), time(one.get("expiration")))
+            for one in dictionaries(value.get("restriction_info"))
+        ),
+        text(_first(ban, "waba_ban_state")),
+        time(ban.get("waba_ban_date")),
+    )
+
+
+def _account_alert(value: Value, _: Pseudonym) -> Detail:
+    info = _object(value, "alert_info") or value
+    return AccountAlert(
+        text(info.get("alert_severity")),
+        text(info.get("alert_type")),
+        text(info.get("alert_status")),
+        text(value.get("entity_type")),
+        text(value.get("entity_id")),
+    )
+
+
+def _account_review(value: Value, _: Pseudonym) -> Detail:
+    return AccountReview(text(value.get("decision")))
+
+
+def _capability(value: Value, _: Pseudonym) -> Detail:
+    names = ("max_daily_conversations_per_business", "max_daily_conversation_per_phone")
+    return Capability(account.limit(next((text(value[name]) for name in names if name in value), "")))
+
+
+def _number_quality(value: Value, pseudonym: Pseudonym) -> Detail:
+    names = ("max_daily_conversations_per_business", "current_limit")
+    limit = next((text(value[name]) for name in names if text(value.get(name))), "")
+    return NumberQuality(
+        _number(value, pseudonym),
+        text(value.get("event")),
+        account.limit(limit),
+        account.limit(text(value.get("old_limit"))),
+    )
+
+
+def _number_name(value: Value, pseudonym: Pseudonym) -> Detail:
+    return NumberName(_number(value, pseudonym), text(value.get("decision")), text(value.get("rejection_reason")))
+
+
+def _template_status(value: Value, _: Pseudonym) -> Detail:
+    reason = text(value.get("reason"))
+    return TemplateStatus(
+        _template(value),
+        text(value.get("event")),
+        text(value.get("message_template_category")),
+        "" if reason == "NONE" else reason,
+    )
+
+
+def _template_quality(value: Value, _: Pseudonym) -> Detail:
+    return TemplateQuality(
+        _template(value), text(value.get("new_quality_score")), text(value.get("previous_quality_score"))
+    )
+
+
+def _template_category(value: Value, _: Pseudonym) -> Detail:
+    return TemplateCategory(
+        _template(value),
+        text(value.get("new_category")),
+        text(value.get("previous_category")),
+        text(value.get("correct_category")),
+    )
+
+
+def _security(value: Value, pseudonym: Pseudonym) -> Detail:
+    return Security(_number(value, pseudonym))
+
+
+def _preference(item: Value, pseudonym: Pseudonym) -> Preference:
+    person = text(item.get("user_id")) or text(item.get("wa_id"))
+    return Preference(pseudonym(person), text(item.get("value")), text(item.get("category")))
+
+
+def _template(value: Value) -> Template:
+    return Template(
+        text(value.get("message_template_id")),
+        text(value.get("message_template_name")),
+        text(value.get("message_template_language")),
+    )
+
+
+def _number(value: Value, pseudonym: Pseudonym) -> str:
+    return pseudonym(text(value.get("display_phone_number")))
+
+
+def _object(value: Value, name: str) -> Value:
+    inner = value.get(name)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _first(value: Value, name: str) -> Any:
+    """Return a scalar, or the first of a list: ban states come in both forms."""
+    inner = value.get(name)
+    return inner[0] if isinstance(inner, list) and inner else inner
+
+
+_READ: dict[str, Callable[[Value, Pseudonym], Detail]] = {
+    "account_update": _account_update,
+    "account_alerts": _account_alert,
+    "account_review_update": _account_review,
+    "business_capability_update": _capability,
+    "phone_number_quality_update": _number_quality,
+    "phone_number_name_update": _number_name,
+    "message_template_status_update": _template_status,
+    "message_template_quality_update": _template_quality,
+    "template_category_update": _template_category,
+    "security": _security,
+}

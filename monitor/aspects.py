@@ -1,0 +1,142 @@
+"""What rules can match of an event: its facts, one set for each error or restriction that it holds."""
+
+import msgspec
+
+from monitor import account, codes
+from monitor.account import AccountUpdate
+from monitor.actions import Evidence
+from monitor.codes import Catalogue
+from monitor.events import (
+    AccountEvent,
+    Anomaly,
+    ErrorReport,
+    InboundMessage,
+    MetaError,
+    MetaEvent,
+    NewCode,
+    PresumedExpired,
+    SendFailed,
+    Sent,
+    Status,
+    kind,
+)
+from monitor.messages import Message
+
+EXPIRED_CODE = 131043  # an expired message of Meta's 2022 table; a presumed one is treated alike
+_NONE = MetaError(None, "", "")
+_EXPIRED = MetaError(EXPIRED_CODE, "", "")
+Facts = dict[str, str]
+
+
+class Aspect(msgspec.Struct, frozen=True):
+    """One set of facts; `error` has no code where the event holds no error."""
+
+    facts: Facts
+    error: MetaError
+
+
+def errors(event: MetaEvent) -> tuple[MetaError, ...]:
+    """Return the errors that an event holds; a presumed expiry counts as Meta's own."""
+    match event:
+        case Status() | InboundMessage():
+            return event.errors
+        case ErrorReport() | SendFailed() | NewCode():
+            return (event.error,)
+        case PresumedExpired():
+            return (_EXPIRED,)
+        case _:
+            return ()
+
+
+def origin(event: MetaEvent) -> str:
+    """Return which place an event's errors stood in."""
+    match event:
+        case Status():
+            return "status"
+        case InboundMessage():
+            return "message"
+        case ErrorReport(field="messages"):
+            return "webhook"
+        case Sent() | SendFailed():
+            return "send"
+        case PresumedExpired():
+            return "presumed"
+        case NewCode():
+            return event.origin
+        case _:
+            return "account"
+
+
+def of(known: Catalogue, event: MetaEvent, message: Message | None) -> list[Aspect]:
+    """Return the event's sets of facts, never none; `message` is what is known of the message that it is about."""
+    found = errors(event)
+    whole = _whole(event, message)
+    if isinstance(event, AccountEvent):
+        return [Aspect({**whole, **facts}, _NONE) for facts in account.facts(event.detail)]
+    if not found:
+        return [Aspect(whole, _NONE)]
+    whole["origin"] = origin(event)
+    return [Aspect({**whole, **_error(known, error)}, error) for error in found]
+
+
+def evidence(known: Catalogue, event: MetaEvent, aspect: Aspect, position: int, received_at: float) -> Evidence:
+    """Return the event as evidence, by one of its aspects."""
+    facts, code = aspect.facts, codes.find(known, aspect.error.code)
+    return Evidence(
+        position=position,
+        kind=facts["kind"],
+        at=event.occurred_at,
+        received_at=received_at,
+        origin=facts.get("origin", ""),
+        code=aspect.error.code,
+        title=code.title if code is not None else "",
+        waba_id=facts["waba_id"],
+        phone_number_id=facts["phone_number_id"],
+        wamid=facts["wamid"],
+        recipient=facts["recipient"],
+        category=facts.get("category", ""),
+        source=event.callback_data[:64] if isinstance(event, Status | Sent | SendFailed) else "",
+        template=facts.get("template", ""),
+        campaign=facts.get("campaign", ""),
+        restriction=facts.get("restriction", ""),
+    )
+
+
+def _whole(event: MetaEvent, message: Message | None) -> Facts:
+    facts = {
+        "kind": kind(event),
+        "field": event.field if isinstance(event, AccountEvent | ErrorReport) else "messages",
+        "waba_id": event.waba_id,
+        "phone_number_id": getattr(event, "phone_number_id", ""),
+        "recipient": getattr(event, "recipient", "") or getattr(event, "sender", ""),
+        "wamid": getattr(event, "wamid", ""),
+    }
+    match event:
+        case Status():
+            facts["status"], facts["category"] = event.status, event.category
+        case InboundMessage():
+            facts["message_type"] = event.message_type
+        case AccountEvent():
+            facts["event"] = event.event
+            if isinstance(event.detail, AccountUpdate):
+                facts["origin"] = "account"
+        case Anomaly():
+            facts["anomaly"] = event.anomaly
+        case Sent() | SendFailed() | PresumedExpired():
+            facts["category"], facts["template"] = event.category, event.template
+        case _:
+            pass
+    if message is not None and message.direction == "outbound":
+        facts["category"] = facts.get("category") or message.category
+        facts["template"], facts["campaign"] = message.template, message.campaign
+    return facts
+
+
+def _error(known: Catalogue, error: MetaError) -> Facts:
+    code = codes.find(known, error.code)
+    return {
+        "code": "" if error.code is None else str(error.code),
+        "class": code.kind if code else "",
+        "hits": code.hits if code else "",
+        "retryable": code.retryable if code else "",
+    }

@@ -1,0 +1,118 @@
+"""Speaking to a running sidecar: the options, the call, and how its answers are printed."""
+
+import getpass
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+import httpx2
+
+FAILED = 1
+url_option = click.option(
+    "--url",
+    default="http://127.0.0.1:9368",
+    show_default=True,
+    envvar="WHATSAPP_MONITOR_URL",
+    help="The sidecar's internal listener.",
+)
+token_option = click.option(
+    "--token", envvar="WHATSAPP_MONITOR_TOKEN", help="Operator token; better given as WHATSAPP_MONITOR_TOKEN."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
+actor_option = click.option(
+    "--actor",
+    default=lambda: _me(),
+    show_default="you",
+    help="Who acts, for the audit.",
+)
+reason_option = click.option("--reason", required=True, help="Why, for the audit.")
+
+
+def call(
+    method: str,
+    url: str,
+    path: str,
+    token: str | None,
+    body: dict[str, Any] | None = None,
+    timeout_seconds: float = 10,
+) -> dict[str, Any]:
+    """Return the answer of a running sidecar; print what is wrong and exit where there is none."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx2.request(
+            method, url.rstrip("/") + path, json=body, headers=headers, timeout=timeout_seconds, trust_env=False
+        )
+        value: dict[str, Any] = answer.json()
+    except (httpx2.HTTPError, json.JSONDecodeError, httpx2.InvalidURL) as error:
+        click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar: {error}", err=True)
+        sys.exit(FAILED)
+    if answer.is_success:
+        return value
+    click.echo(f"whatsapp-monitor: {value.get('message') or value.get('error')}", err=True)
+    sys.exit(FAILED)
+
+
+def pages(url: str, path: str, token: str | None, name: str) -> list[dict[str, Any]]:
+    """Return the records of all pages."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        answer = call("GET", url, f"{path}&cursor={quote(cursor)}", token)
+        found.extend(answer[name])
+        cursor = answer["next_cursor"]
+        if not cursor:
+            return found
+
+
+def say(answer: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print a sentence, or the answer as JSON."""
+    click.echo(json.dumps(answer, indent=2) if as_json else text)
+
+
+def show(answer: dict[str, Any], name: str, columns: tuple[str, ...], as_json: bool, nothing: str) -> None:
+    """Print records as a table, or the answer as JSON."""
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    rows = [[_cell(column, item.get(column)) for column in columns] for item in answer[name]]
+    if not rows:
+        click.echo(nothing)
+        return
+    titles = [column.removesuffix("_at").replace("_", " ").upper() for column in columns]
+    widths = [max(len(row[number]) for row in [titles, *rows]) for number in range(len(columns))]
+    for row in [titles, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if answer.get("next_cursor"):
+        click.echo(f"(more: the API's cursor={answer['next_cursor']})")
+
+
+def _me() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container's user often has no name
+        return f"uid {os.getuid()}@{socket.gethostname()}"
+
+
+def _cell(column: str, value: Any) -> str:
+    if isinstance(value, int | float) and column in {
+        "since",
+        "until",
+        "opened_at",
+        "not_before",
+        "timestamp",
+        "received_at",
+        "last_at",
+        "ended_at",
+        "delivered_at",
+    }:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_cell('', inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "-" if value is None or value == "" else str(value)

@@ -1,0 +1,74 @@
+"""`export`: journal and messages as Parquet."""
+
+import importlib.util
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from monitor import config
+from monitor import export as exports
+from monitor.document import Mistaken
+from monitor.export import TABLES, ExportError, Options, Partition
+from monitor.store.sqlite import SCHEMA_VERSION
+
+FAILED, WRONG = 1, 2
+_day = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command()
+@click.option(
+    "--config.file",
+    "config_file",
+    default="monitor.yml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
+    help="Configuration file, which says where the store is.",
+)
+@click.option("--format", "form", type=click.Choice(["parquet"]), default="parquet", show_default=True, help="Form.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Directory to write to.")
+@click.option("--table", type=click.Choice([*TABLES, "all"]), default="all", show_default=True, help="What to export.")
+@click.option("--since", type=_day, help="First day, in UTC.")
+@click.option("--until", type=_day, help="Last day, in UTC.")
+@click.option("--with-bodies", is_flag=True, help="Also Meta's own bytes, in which phone numbers and texts stand.")
+def export(
+    config_file: Path,
+    form: str,
+    out: Path,
+    table: str,
+    since: datetime | None,
+    until: datetime | None,
+    with_bodies: bool,
+) -> None:
+    """Write journal and messages as Parquet, partitioned by day; run again, it writes what is new."""
+    if importlib.util.find_spec("pyarrow") is None:
+        click.echo(f"whatsapp-monitor: {form} needs the export extra: pip install 'whatsapp-monitor[export]'", err=True)
+        sys.exit(WRONG)
+    options = Options(
+        TABLES if table == "all" else (table,),
+        since.date() if since is not None else None,
+        until.date() if until is not None else None,
+        with_bodies,
+    )
+    try:
+        path = config.load(config_file).store_path
+        out.mkdir(parents=True, exist_ok=True)
+        db = exports.connect(path, SCHEMA_VERSION)
+        waiting = exports.due(db, options, exports.read_manifest(out))
+        total = sum(partition.rows for partition in waiting)
+        with click.progressbar(length=total, label="exporting", file=sys.stderr, show_pos=True) as bar:
+
+            def progress(partition: Partition) -> None:
+                bar.update(partition.rows)
+
+            counts = exports.run(db, out, options, progress)
+    except Mistaken as error:
+        for mistake in error.mistakes:
+            click.echo(str(mistake), err=True)
+        sys.exit(WRONG)
+    except (ExportError, OSError) as error:
+        click.echo(f"whatsapp-monitor: {error}", err=True)
+        sys.exit(FAILED)
+    click.echo(", ".join(f"{name}: {count} rows" for name, count in counts.items()) + f" in {len(waiting)} partitions")

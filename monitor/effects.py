@@ -1,0 +1,355 @@
+"""What one event changes: of messages, what stands, resends, campaigns and states; it is gathered in a step."""
+
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+import msgspec
+
+from monitor import aspects, campaigns, codes, engine, messages, resends, standing, states
+from monitor.account import Preference
+from monitor.actions import Action, Incident, Moment, Resend, ResendAction
+from monitor.conversations import WINDOW_SECONDS, Window
+from monitor.events import (
+    AccountEvent,
+    Anomaly,
+    ErrorReport,
+    Event,
+    FlagResolved,
+    InboundMessage,
+    IncidentClosed,
+    MetaEvent,
+    NewCode,
+    OperatorAct,
+    PausePlaced,
+    PauseReleased,
+    PersonForgotten,
+    PresumedExpired,
+    ResendsClaimed,
+    ResendSettled,
+    RulesLoaded,
+    SendFailed,
+    Sent,
+    Status,
+    Tick,
+    Unparsed,
+)
+from monitor.facts import Fact
+from monitor.memory import SEEN_EVERY_SECONDS, Number
+from monitor.messages import Advance, Message
+from monitor.standing import Change
+from monitor.step import Known, Step
+
+STOPPED_CODE = 131050  # the user stopped marketing messages
+_NO_WINDOW = frozenset({"system", "request_welcome"})  # not written by the customer
+
+
+def take(step: Step, event: Event, moment: Moment) -> int:
+    """Let one event take effect in the step; return how many record ids it used."""
+    match event:
+        case Tick():
+            return _tick(step, event, moment)
+        case (
+            PausePlaced() | PauseReleased() | FlagResolved() | ResendsClaimed() | ResendSettled() | RulesLoaded()
+            | PersonForgotten() | IncidentClosed()
+        ):  # fmt: skip
+            made = _operate(step, event, moment)
+            step.learn(made)
+            step.facts.append(Fact(event, moment.now, changes=tuple(made)))
+            return 1
+        case _:
+            return _happen(step, event, moment)
+
+
+def derived_before(known: Known, wamids: Iterable[str], received_at: float) -> Iterator[MetaEvent]:
+    """Yield what was derived of messages when the entry received at this time took effect, for the windows' sake."""
+    for wamid in wamids:
+        message = known.messages.get(wamid)
+        for one in message.steps if message is not None else ():
+            is_derived = one.status == messages.PRESUMED_EXPIRED or one.status in messages.ANOMALIES
+            if message is not None and is_derived and one.received_at == received_at:
+                yield _found(message, one.status, one.occurred_at)
+
+
+def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
+    if isinstance(event, AccountEvent):
+        event = _resolved(step, event)
+    number = step.number(getattr(event, "phone_number_id", ""))
+    advance, is_new = _fold(step, event, moment.now, number)
+    if not is_new:
+        step.facts.append(Fact(event, moment.now, is_repeated=True))
+        return 0
+    _meet(step, event, number, moment.now)
+    if type(event) is Status and not event.errors and not step.settings.plan.general and not step.known.resends:
+        step.facts.append(Fact(event, moment.now, False, advance))  # the usual status: no rule can match it
+        return _derive(step, event, advance, moment, 0) if advance is not None and advance.contradictions else 0
+    before_changes = len(step.changes)
+    message = step.message(advance.message.wamid) if advance is not None else None
+    step.standing, heard = standing.hear(step.standing, step.settings.plan.catalogue, event, moment)
+    step.learn(heard)
+    actions = engine.evaluate(step.settings.plan, step.windows, event, moment.position, moment.now, message)
+    if actions:
+        step.standing, changes = standing.decide(step.standing, actions, moment)
+        step.learn(changes)
+    used = len(actions)
+    if message is not None and advance is not None:
+        used += _resend(step, event, advance, message, actions, _later(moment, used))
+    if heard and any(isinstance(change, Incident) for change in heard):
+        used += 1
+    changed = tuple(step.changes[before_changes:])
+    step.facts.append(Fact(event, moment.now, False, advance, tuple(actions), changed))
+    return _derive(step, event, advance, moment, used)
+
+
+def _derive(step: Step, event: MetaEvent, advance: Advance | None, moment: Moment, used: int) -> int:
+    """Let what follows from an event happen too; return how many record ids were used by then."""
+    for derived in _derived(step, event, advance):
+        used += _happen(step, derived, _later(moment, used))
+    return used
+
+
+def _later(moment: Moment, used: int) -> Moment:
+    return msgspec.structs.replace(moment, serial=moment.serial + used) if used else moment
+
+
+def _fold(step: Step, event: MetaEvent, now: float, number: Number | None) -> tuple[Advance | None, bool]:
+    """Fold the event into what is known; say whether it is new."""
+    policy = step.settings.policy
+    since = number.reported_since if number is not None else None
+    match event:
+        case Status():
+            advance = messages.advance(step.message(event.wamid), event, now, policy, since)
+            return _moved(step, advance), advance is not None
+        case Sent():
+            advance = messages.accept(step.message(event.wamid), event, now, policy)
+            return _moved(step, advance, event.campaign), advance is not None
+        case PresumedExpired() | Anomaly():
+            known = step.message(event.wamid)
+            name = event.anomaly if isinstance(event, Anomaly) else messages.PRESUMED_EXPIRED
+            found = messages.note(known, name, event.occurred_at, now, policy, since) if known is not None else None
+            return _moved(step, found), found is not None
+        case InboundMessage():
+            message = messages.receive(step.message(event.wamid), event, now)
+            if message is None:
+                return None, False
+            step.messages[event.wamid] = message
+            _converse(step, event)
+            return None, True
+        case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | NewCode():
+            if event.key in step.seen or event.key in step.known.seen:
+                return None, False
+            step.seen[event.key] = now
+            return None, True
+        case _:
+            assert_never(event)
+
+
+def _moved(step: Step, advance: Advance | None, given_campaign: str = "") -> Advance | None:
+    """Note a message that moved, with its campaign, and count it there."""
+    if advance is None:
+        return None
+    message, before = advance.message, advance.before
+    is_told = before is None or (before.callback_data, before.template) != (message.callback_data, message.template)
+    if given_campaign or is_told:
+        message = campaigns.named(step.settings.naming, message, given_campaign)
+    step.messages[message.wamid] = message
+    if message.campaign:
+        _count(step, before, message)
+        if before is None or not before.campaign:
+            step.known.recent[message.phone_number_id, message.recipient] = message.wamid
+    return advance if message is advance.message else msgspec.structs.replace(advance, message=message)
+
+
+def _count(step: Step, before: Message | None, message: Message) -> None:
+    for key, count in campaigns.counted(step.settings.plan.catalogue, before, message).items():
+        step.counts[key] = step.counts.get(key, 0) + count
+
+
+def _converse(step: Step, event: InboundMessage) -> None:
+    """Open the customer's window, and credit the campaign that the customer answers."""
+    if event.sender and event.message_type not in _NO_WINDOW:
+        closes_at = event.occurred_at + WINDOW_SECONDS
+        step.conversations.append(Window(event.phone_number_id, event.sender, closes_at, event.alias))
+    wamid = event.context or step.known.recent.get((event.phone_number_id, event.sender), "")
+    answered = step.message(wamid) if wamid else None
+    if answered is None or answered.direction != "outbound" or answered.replied_at is not None:
+        return
+    is_late = event.occurred_at - answered.started_at > step.settings.reply_seconds
+    if event.context or (not is_late and event.occurred_at >= answered.started_at):
+        message = msgspec.structs.replace(answered, replied_at=event.occurred_at)
+        step.messages[message.wamid] = message
+        if message.campaign:
+            _count(step, answered, message)
+
+
+def _meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> None:
+    """Note what the event tells in passing: numbers, states, preferences, two ids of one person."""
+    phone_number_id = getattr(event, "phone_number_id", "")
+    if phone_number_id:
+        _meet_number(step, event, number, phone_number_id, now)
+    match event:
+        case Status() | InboundMessage():
+            if event.alias:
+                step.aliases[event.alias] = event.recipient if isinstance(event, Status) else event.sender
+            if isinstance(event, Status) and any(error.code == STOPPED_CODE for error in event.errors):
+                _prefer(step, event.recipient, is_stopped=True, at=event.occurred_at)
+        case AccountEvent(detail=Preference() as preference):
+            if preference.preference in {"stop", "resume"}:
+                is_stopped = preference.preference == "stop"
+                _prefer(step, preference.recipient, is_stopped=is_stopped, at=event.occurred_at)
+        case AccountEvent():
+            for state in states.said(event):
+                kept = states.newer(step.states.get(state.key) or step.memory.states.get(state.key), state)
+                if kept is not None:
+                    step.states[kept.key] = kept
+        case _:
+            pass
+
+
+def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_number_id: str, now: float) -> None:
+    waba_id, number = event.waba_id, getattr(event, "number", "")
+    reported_since = known.reported_since if known is not None else None
+    if isinstance(event, Sent) and reported_since is None:
+        reported_since = event.occurred_at
+    if (
+        known is not None
+        and (waba_id == known.waba_id or not waba_id)
+        and (number == known.number or not number)
+        and reported_since == known.reported_since
+        and now < known.seen_at + SEEN_EVERY_SECONDS
+    ):
+        return
+    step.numbers[phone_number_id] = Number(
+        phone_number_id,
+        waba_id or (known.waba_id if known is not None else ""),
+        number or (known.number if known is not None else ""),
+        now,
+        reported_since,
+    )
+
+
+def _prefer(step: Step, recipient: str, *, is_stopped: bool, at: float) -> None:
+    if recipient:
+        step.preferences[recipient] = (is_stopped, at)
+        (step.known.stopped.add if is_stopped else step.known.stopped.discard)(recipient)
+
+
+def _resolved(step: Step, event: AccountEvent) -> AccountEvent:
+    """Return the event with the id of the number that it names by its displayed form only."""
+    number = "" if event.phone_number_id else account_number(event)
+    if not number:
+        return event
+    known = next((one.phone_number_id for one in step.numbers.values() if one.number == number), "")
+    phone_number_id = known or step.memory.phone_number_ids.get(number, "")
+    return msgspec.structs.replace(event, phone_number_id=phone_number_id)
+
+
+def _resend(
+    step: Step, event: MetaEvent, advance: Advance, message: Message, actions: Iterable[Action], moment: Moment
+) -> int:
+    """List a message to be sent again, or take from the list what its arrival makes needless."""
+    before = step.retried(message.wamid)
+    if before is not None and (joined := resends.joined(before, message)) is not None:
+        step.learn([joined])
+    if messages.has_arrived(message):
+        if advance.before is None or not messages.has_arrived(advance.before):
+            step.learn(_superseded(step, message, moment.now))
+        return 0
+    by_rules = [action for action in actions if isinstance(action, ResendAction)]
+    asked = resends.wanted(
+        step.settings.plan.catalogue, event, by_rules, by_catalogue=step.settings.resend_by_catalogue
+    )
+    if asked is None or step.resend(message.wamid) is not None or not isinstance(event, Status | PresumedExpired):
+        return 0
+    is_stopped = message.recipient in step.known.stopped
+    step.learn(resends.listed(event, message, asked, moment, is_stopped=is_stopped, before=before))
+    return 1
+
+
+def _superseded(step: Step, message: Message, now: float) -> list[Resend]:
+    own = step.resend(message.wamid)
+    needless = [resends.superseded(own, "arrived", now)] if own is not None and own.state == "pending" else []
+    others = step.resends_of_person(message.recipient)
+    return needless + [
+        resends.superseded(one, "later_success", now) for one in others if resends.is_superseded_by(one, message)
+    ]
+
+
+def _derived(step: Step, event: MetaEvent, advance: Advance | None) -> Iterator[MetaEvent]:
+    if advance is not None:
+        for name in advance.contradictions:
+            yield _found(advance.message, name, event.occurred_at)
+    if isinstance(event, NewCode | PresumedExpired):
+        return
+    for error in aspects.errors(event):
+        if error.code is None or codes.find(step.settings.plan.catalogue, error.code) is not None:
+            continue
+        key = new_code_key(error.code)
+        if key not in step.seen and key not in step.known.seen:
+            yield NewCode(
+                key, event.waba_id, getattr(event, "phone_number_id", ""), event.occurred_at,
+                aspects.origin(event), error,
+            )  # fmt: skip
+
+
+def new_code_key(code: int) -> str:
+    """Return the key by which a code that the catalogue does not know is remembered."""
+    return f"code|{code}"
+
+
+def account_number(event: AccountEvent) -> str:
+    """Return the hash of the display number that an account event names."""
+    return getattr(event.detail, "number", "")
+
+
+def _found(message: Message, name: str, at: float) -> MetaEvent:
+    key = f"{message.wamid}|{name}|"
+    if name == messages.PRESUMED_EXPIRED:
+        return messages.expired(message, at, key)
+    return Anomaly(key, message.waba_id, message.phone_number_id, at, message.wamid, message.recipient, name)
+
+
+def _tick(step: Step, tick: Tick, moment: Moment) -> int:
+    """Judge messages of which nothing more was heard."""
+    step.facts.append(Fact(tick, moment.now))
+    used = 0
+    policy = step.settings.policy
+    for wamid in tick.wamids:
+        message = step.message(wamid)
+        if message is None:
+            continue
+        since = step.reported_since(message.phone_number_id)
+        for name in messages.judge(message, tick.at, policy, since):
+            used += _happen(step, _found(message, name, tick.at), _later(moment, used))
+        judged = step.message(wamid)
+        if judged is not None and judged.due_at is not None and judged.due_at <= tick.at:
+            step.messages[wamid] = messages.reconsidered(judged, policy, since)
+    return used
+
+
+def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
+    changes: list[Change]
+    known = step.known
+    match act:
+        case PausePlaced():
+            step.standing, changes = standing.place(step.standing, act, moment)
+        case PauseReleased():
+            step.standing, changes = standing.release(step.standing, act, moment)
+        case FlagResolved():
+            step.standing, changes = standing.resolve(step.standing, act, moment)
+        case ResendsClaimed():
+            wamids = [resend.wamid for resend in known.resends.values()]
+            current = {wamid: message for wamid in wamids if (message := step.message(wamid)) is not None}
+            changes = list(resends.claim(known.resends, current, known.stopped, act, moment))
+        case ResendSettled():
+            retry = step.message(act.wamid)
+            changes = list(resends.settle(known.resends, {act.wamid: retry} if retry else {}, act, moment))
+        case RulesLoaded():
+            changes = standing.adopt(act, moment)
+        case PersonForgotten():
+            step.standing, changes = standing.forget_people(step.standing, act, moment)
+            step.forgotten.extend(act.people)
+        case IncidentClosed():
+            step.standing, changes = standing.close(step.standing, act, moment)
+        case _:
+            assert_never(act)
+    return changes

@@ -1,0 +1,121 @@
+"""Incidents: Meta restricts an account, and tells of it in several places that are one thing."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from monitor import aspects, codes
+from monitor.account import AccountUpdate, Restriction
+from monitor.actions import Incident, Moment, Pause, Witness, is_in_force
+from monitor.codes import Catalogue
+from monitor.events import AccountEvent, MetaEvent
+
+CLASS = "policy_block"
+QUIET_SECONDS = 86400.0  # without an end of Meta's and a pause, an incident is over after a day of silence
+META = "meta"
+_HITS = frozenset({"waba", "business", "phone_number"})  # a block of one recipient or country is no incident
+_BANS = frozenset({"DISABLE", "SCHEDULE_FOR_DISABLE"})
+_MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"})
+
+
+def concerns(catalogue: Catalogue, event: MetaEvent) -> bool:
+    """Say whether the event bears witness to an account's restriction."""
+    update = _update(event)
+    if update is not None:
+        return bool(update.restrictions) or update.ban_state in _BANS
+    return bool(_codes(catalogue, event))
+
+
+def hear(
+    incidents: Mapping[str, Incident],
+    pauses: Mapping[str, Pause],
+    catalogue: Catalogue,
+    event: MetaEvent,
+    moment: Moment,
+) -> Incident | None:
+    """Return the incident that a witness opens or joins; None where all that it tells of is over."""
+    update = _update(event)
+    told = tuple(one for one in update.restrictions if one.until is None or one.until > moment.now) if update else ()
+    if update is not None and not told and update.ban_state not in _BANS:
+        return None
+    phone_number_id = getattr(event, "phone_number_id", "")
+    witness = Witness(aspects.origin(event), event.occurred_at, moment.now, moment.position)
+    known = current(incidents, pauses, event.waba_id, phone_number_id, moment.now)
+    if known is None:
+        return Incident(
+            moment.id("i"), event.waba_id, phone_number_id, moment.now, moment.now, (witness,),
+            _codes(catalogue, event), told, _end(told),
+        )  # fmt: skip
+    restrictions = tuple({one.restriction: one for one in (*known.restrictions, *told)}.values())
+    return msgspec.structs.replace(
+        known,
+        waba_id=known.waba_id or event.waba_id,
+        last_at=moment.now,
+        witnesses=_with(known.witnesses, witness),
+        codes=tuple(dict.fromkeys((*known.codes, *_codes(catalogue, event)))),
+        restrictions=restrictions,
+        until=_end(restrictions),
+    )
+
+
+def lifted(
+    incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], event: MetaEvent, moment: Moment
+) -> Incident | None:
+    """Return the incident that Meta ends with this event: a reinstatement, or an empty list of restrictions."""
+    update = _update(event)
+    if update is None or not isinstance(event, AccountEvent):
+        return None
+    is_end = update.ban_state == "REINSTATE" or (event.event == "ACCOUNT_RESTRICTION" and not update.restrictions)
+    known = current(incidents, pauses, event.waba_id, event.phone_number_id, moment.now) if is_end else None
+    return None if known is None else closed(known, META, event.event, moment.now)
+
+
+def closed(incident: Incident, by: str, reason: str, now: float) -> Incident:
+    """Return the incident as over."""
+    return msgspec.structs.replace(incident, closed_at=now, closed_by=by, close_reason=reason)
+
+
+def ended_at(incident: Incident, pauses: Mapping[str, Pause], now: float) -> float | None:
+    """Return when the incident ended, or None while it lasts; derived, so that no timer can be missed."""
+    if incident.closed_at is not None:
+        return incident.closed_at
+    if incident.until is not None:
+        return incident.until if now >= incident.until else None
+    is_paused = any(pause.incident_id == incident.id and is_in_force(pause, now) for pause in pauses.values())
+    quiet_at = incident.last_at + QUIET_SECONDS
+    return quiet_at if not is_paused and now >= quiet_at else None
+
+
+def current(
+    incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], waba_id: str, phone_number_id: str, now: float
+) -> Incident | None:
+    """Return the incident of an account that lasts, if there is one; of a number where the account is not told."""
+    for incident in incidents.values():
+        is_same = incident.waba_id == waba_id if waba_id else incident.phone_number_id == phone_number_id
+        if is_same and ended_at(incident, pauses, now) is None:
+            return incident
+    return None
+
+
+def _update(event: MetaEvent) -> AccountUpdate | None:
+    detail = event.detail if isinstance(event, AccountEvent) else None
+    return detail if isinstance(detail, AccountUpdate) else None
+
+
+def _codes(catalogue: Catalogue, event: MetaEvent) -> tuple[int, ...]:
+    found = (codes.find(catalogue, error.code) for error in aspects.errors(event))
+    return tuple(code.code for code in found if code is not None and code.kind == CLASS and code.hits in _HITS)
+
+
+def _end(restrictions: Iterable[Restriction]) -> float | None:
+    """Return when the last of the restrictions of messaging ends, None where one has no end or none is told."""
+    ends = [one.until for one in restrictions if one.restriction in _MESSAGING]
+    return max((end for end in ends if end is not None), default=None) if None not in ends else None
+
+
+def _with(witnesses: tuple[Witness, ...], witness: Witness) -> tuple[Witness, ...]:
+    for place, known in enumerate(witnesses):
+        if known.origin == witness.origin:
+            again = msgspec.structs.replace(known, count=known.count + 1)
+            return (*witnesses[:place], again, *witnesses[place + 1 :])
+    return (*witnesses, witness)

@@ -1,0 +1,54 @@
+"""What the Graph API answered to a send, as an event: it took the message, or refused it."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from monitor.events import MetaError, Send, SendFailed, Sent
+from monitor.scalars import dictionaries, integer, text
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What is known of a send apart from its answer; `recipient` is a keyed hash."""
+
+    phone_number_id: str
+    waba_id: str = ""
+    recipient: str = ""
+    category: str = ""
+    template: str = ""
+    language: str = ""
+    campaign: str = ""
+    callback_data: str = ""
+
+
+def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
+    """Return the event of Graph's answer (`{"messages": [{"id": …}]}` or `{"error": {…}}`); None for neither."""
+    if not isinstance(answer, dict):
+        return None
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return SendFailed(
+            _key(attempt, error, at), attempt.waba_id, attempt.phone_number_id, at, attempt.recipient, _error(error),
+            attempt.category, attempt.template, attempt.campaign, attempt.callback_data,
+        )  # fmt: skip
+    for message in dictionaries(answer.get("messages")):
+        wamid = text(message.get("id"))
+        if wamid:
+            return Sent(
+                f"{wamid}|accepted|", attempt.waba_id, attempt.phone_number_id, at, wamid, attempt.recipient,
+                attempt.category, attempt.template, attempt.language, attempt.campaign, attempt.callback_data,
+                text(message.get("message_status")) or "accepted",
+            )  # fmt: skip
+    return None
+
+
+def _error(error: dict[Any, Any]) -> MetaError:
+    data = error.get("error_data")
+    details = text(data.get("details")) if isinstance(data, dict) else text(data)
+    return MetaError(integer(error.get("code")), text(error.get("message")), details)
+
+
+def _key(attempt: Attempt, error: dict[Any, Any], at: float) -> str:
+    """Two equal refusals at two times are two."""
+    return hashlib.blake2b(repr((attempt, sorted(map(str, error)), at)).encode(), digest_size=12).hexdigest()

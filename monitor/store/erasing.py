@@ -1,0 +1,61 @@
+"""Journaled bodies without a person, and the records that named them."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from monitor import erasure
+from monitor.actions import Alert, Flag, Pause
+from monitor.standing import nameless
+from monitor.store.protocol import ERASED
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done with one entry: left as it is while it waits to be forwarded, else changed."""
+
+    position: int
+    ids: frozenset[str]
+    is_waiting: bool
+
+
+def erase(db: sqlite3.Connection, found: Iterable[tuple[int, bytes]], ids: Iterable[str]) -> list[Done]:
+    """Take a person out of these bodies; what is overwritten is zeroed on disk."""
+    db.execute("PRAGMA secure_delete = ON")
+    done: list[Done] = []
+    for position, body in found:
+        erased = erasure.erase(body, ids)
+        if erased is None:
+            continue
+        waiting = "SELECT 1 FROM outbox WHERE kind = 'forward' AND reference = ? AND state = 'pending'"
+        is_waiting = db.execute(waiting, (str(position),)).fetchone() is not None
+        done.append(Done(position, erased.ids, is_waiting))
+        if is_waiting:
+            continue
+        db.execute("DELETE FROM outbox WHERE kind = 'forward' AND reference = ?", (str(position),))
+        if erased.body is None:
+            db.execute("UPDATE journal SET kind = ?, body = x'', signature = '' WHERE position = ?", (ERASED, position))
+        else:
+            db.execute("UPDATE journal SET body = ?, signature = '' WHERE position = ?", (erased.body, position))
+    return done
+
+
+def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
+    """Remove all rows that are about these people; a preference stays, since it protects them."""
+    db.execute("PRAGMA secure_delete = ON")
+    gone = msgspec.json.encode(people).decode()
+    for table, column in (
+        ("messages", "recipient"), ("resends", "recipient"), ("conversations", "recipient"), ("people", "person"),
+    ):  # fmt: skip
+        db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (gone,))  # noqa: S608
+    kinds: tuple[tuple[str, Any], ...] = (("pauses", Pause), ("flags", Flag), ("alerts", Alert))
+    for table, kind in kinds:
+        query = f"""SELECT id, record FROM {table} WHERE EXISTS
+            (SELECT 1 FROM json_each(?) WHERE instr(record, CAST(value AS BLOB)))"""  # noqa: S608
+        for record_id, record in db.execute(query, (gone,)).fetchall():
+            scrubbed = nameless(msgspec.json.decode(record, type=kind), frozenset(people))
+            db.execute(
+                f"UPDATE {table} SET record = ? WHERE id = ?",  # noqa: S608
+                (msgspec.json.encode(scrubbed), record_id),
+            )

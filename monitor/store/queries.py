@@ -1,0 +1,175 @@
+"""What is read of the SQLite schema: plain functions of a read-only connection."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from monitor.actions import Alert, Flag, Incident, Pause, Resend
+from monitor.conversations import Window
+from monitor.memory import NUMBERS_MOST, STATES_MOST, Number
+from monitor.standing import KEPT_SECONDS, Standing
+from monitor.states import State
+from monitor.store import rows
+from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
+
+_ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
+_OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
+_T = TypeVar("_T")
+
+
+def entries(db: sqlite3.Connection, where: str, *values: Any) -> list[Entry]:
+    """Return journal entries."""
+    return [Entry(*row) for row in db.execute(f"{_ENTRY} {where}", values)]
+
+
+def naming(db: sqlite3.Connection, names: Sequence[str], after: int, until: int) -> list[tuple[int, bytes]]:
+    """Return position and body of webhooks, behind one position up to another, that hold one of some texts."""
+    query = """SELECT position, body FROM journal WHERE position > ? AND position <= ? AND kind = 'webhook'
+        AND EXISTS (SELECT 1 FROM json_each(?) WHERE instr(body, CAST(value AS BLOB)))"""
+    return db.execute(query, (after, until, msgspec.json.encode(names).decode())).fetchall()
+
+
+def head(db: sqlite3.Connection) -> int:
+    """Return the position of the newest entry there ever was."""
+    query = """SELECT MAX(COALESCE((SELECT MAX(position) FROM journal), 0),
+        COALESCE((SELECT position FROM cursors WHERE name = 'pipeline'), 0))"""
+    return int(db.execute(query).fetchone()[0])
+
+
+def standing(db: sqlite3.Connection, now: float) -> Standing:
+    """Return what stands, or was just over, with alerts that still have to be sent and the pauses of those."""
+    since = now - KEPT_SECONDS
+
+    def load(query: str, kind: type[_T], *values: Any) -> dict[str, _T]:
+        found: list[Any] = [msgspec.json.decode(row[0], type=kind) for row in db.execute(query, values)]
+        return {record.id: record for record in found}
+
+    alerts = load(
+        """SELECT record FROM alerts WHERE last_at > ? OR id IN
+        (SELECT reference FROM outbox WHERE kind <> 'forward' AND state = 'pending')""", Alert, since,
+    )  # fmt: skip
+    pauses = load("SELECT record FROM pauses WHERE over_at IS NULL OR over_at > ?", Pause, since)
+    for pause_id in {pause_id for alert in alerts.values() for pause_id in alert.pause_ids} - pauses.keys():
+        pauses.update(load("SELECT record FROM pauses WHERE id = ?", Pause, pause_id))
+    return Standing(
+        pauses,
+        load("SELECT record FROM flags WHERE resolved_at IS NULL OR resolved_at > ?", Flag, since),
+        alerts,
+        load("SELECT record FROM incidents WHERE over_at IS NULL OR over_at > ?", Incident, since),
+    )
+
+
+def due_rows(db: sqlite3.Connection, destination: str, now: float, limit: int, *, is_ordered: bool) -> list[OutboxRow]:
+    """Return outbox rows that may be claimed; in an ordered destination nothing overtakes a row that waits."""
+    query = f"SELECT {_OUTBOX}, next_at, lease_until FROM outbox WHERE destination = ? AND state = 'pending'"  # noqa: S608
+    if not is_ordered:
+        query += " AND next_at <= ? AND (lease_until IS NULL OR lease_until <= ?) ORDER BY id LIMIT ?"
+        return [OutboxRow(*row[:9]) for row in db.execute(query, (destination, now, now, limit))]
+    found: list[OutboxRow] = []
+    for row in db.execute(f"{query} ORDER BY id LIMIT ?", (destination, limit)):
+        next_at, lease_until = row[9:]
+        if next_at > now or (lease_until is not None and lease_until > now):
+            break
+        found.append(OutboxRow(*row[:9]))
+    return found
+
+
+def numbers(db: sqlite3.Connection) -> list[Number]:
+    """Return the phone numbers seen last, the newest standing last."""
+    query = """SELECT phone_number_id, waba_id, number, seen_at, reported_since FROM numbers
+        ORDER BY seen_at DESC LIMIT ?"""
+    return [Number(*row) for row in db.execute(query, (NUMBERS_MOST,))][::-1]
+
+
+def states(db: sqlite3.Connection) -> list[State]:
+    """Return the states that were told last, the newest standing last."""
+    query = "SELECT record FROM states ORDER BY said_at DESC LIMIT ?"
+    return [msgspec.json.decode(row[0], type=State) for row in db.execute(query, (STATES_MOST,))][::-1]
+
+
+def conversations(db: sqlite3.Connection, now: float) -> list[Window]:
+    """Return open customer-service windows, the one that closes last standing last."""
+    query = "SELECT phone_number_id, recipient, closes_at, alias FROM conversations WHERE closes_at > ? ORDER BY 3"
+    return [Window(*row) for row in db.execute(query, (now,))]
+
+
+def resends(db: sqlite3.Connection, where: str, *values: Any) -> list[Resend]:
+    """Return resends."""
+    found = db.execute(f"SELECT record FROM resends WHERE {where}", values)  # noqa: S608 (constants)
+    return [msgspec.json.decode(row[0], type=Resend) for row in found]
+
+
+def recent_campaign_messages(
+    db: sqlite3.Connection, answering: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
+    query = """SELECT wamid FROM messages WHERE recipient = ? AND phone_number_id = ? AND campaign <> ''
+        AND direction = 'outbound' ORDER BY +rowid DESC LIMIT 1"""
+    found = {pair: db.execute(query, (pair[1], pair[0])).fetchone() for pair in answering}
+    return {pair: row[0] for pair, row in found.items() if row is not None}
+
+
+def stopped(db: sqlite3.Connection, people: Sequence[str]) -> set[str]:
+    """Return which of these people want no marketing messages."""
+    wanted = msgspec.json.encode(people).decode()
+    query = "SELECT recipient FROM preferences WHERE is_stopped AND recipient IN (SELECT value FROM json_each(?))"
+    return {row[0] for row in db.execute(query, (wanted,))}
+
+
+def people(db: sqlite3.Connection, person: str) -> list[str]:
+    """Return all hashes that stand for the same person as this one."""
+    owner = db.execute("SELECT person FROM people WHERE alias = ?", (person,)).fetchone()
+    key = person if owner is None else owner[0]
+    aliases = [row[0] for row in db.execute("SELECT alias FROM people WHERE person = ?", (key,))]
+    return list(dict.fromkeys((key, person, *aliases)))
+
+
+def messages_page(db: sqlite3.Connection, before: int, limit: int, persons: Sequence[str], state: str) -> Page:
+    """Return messages, newest first, of some people or of all."""
+    wanted = msgspec.json.encode(persons).decode()
+    of_people = "recipient IN (SELECT value FROM json_each(?)) AND +rowid < ?" if persons else "? <> '' AND rowid < ?"
+    query = f"""SELECT rowid, {rows.MESSAGE_COLUMNS} FROM messages WHERE {of_people} AND (? = '' OR state = ?)
+        ORDER BY rowid DESC LIMIT ?"""  # noqa: S608 (constants)
+    found = db.execute(query, (wanted, before, state, state, limit + 1)).fetchall()
+    return page([(row[0], rows.message(row[1:])) for row in found], limit)
+
+
+def campaigns(db: sqlite3.Connection, before: str, limit: int) -> Page:
+    """Return campaigns, the one heard of last first; the cursor is a time and an id."""
+    at, _, last_id = before.partition("_")
+    bound = (float(at), int(last_id)) if at.replace(".", "", 1).isdigit() and last_id.isdigit() else (1e18, 0)
+    query = """SELECT id, campaign, first_at, last_at, (SELECT json_group_object(heading, count) FROM campaign_counts
+        WHERE campaign_counts.campaign = campaigns.campaign) FROM campaigns
+        WHERE (last_at, id) < (?, ?) ORDER BY last_at DESC, id DESC LIMIT ?"""
+    found = db.execute(query, (*bound, limit + 1)).fetchall()
+    decode = msgspec.json.Decoder(dict[str, int]).decode
+    items = [Campaign(row[1], row[2], row[3], decode(row[4])) for row in found[:limit]]
+    return Page(items, f"{found[limit - 1][3]}_{found[limit - 1][0]}" if len(found) > limit else "")
+
+
+def unengaged(db: sqlite3.Connection, campaign: str, before: float, after: int, limit: int) -> Page:
+    """Return messages of a campaign that were delivered before a time and not read, in order, behind a place."""
+    query = f"""SELECT rowid, {rows.MESSAGE_COLUMNS} FROM messages WHERE campaign = ? AND campaign <> '' AND rowid > ?
+        AND state = 'delivered' AND replied_at IS NULL ORDER BY rowid LIMIT ?"""  # noqa: S608 (constants)
+    found = [(row[0], rows.message(row[1:])) for row in db.execute(query, (campaign, after, limit))]
+    items = [one for _, one in found if (one.first("delivered") or before) < before]
+    return Page(items, str(found[-1][0]) if len(found) == limit else "")
+
+
+def silent(db: sqlite3.Connection, before: float) -> dict[str, int]:
+    """Return how many messages the Graph API took before a time without a status since, by phone number id."""
+    query = "SELECT phone_number_id, COUNT(*) FROM messages WHERE state = 'accepted' AND started_at < ? GROUP BY 1"
+    return dict(db.execute(query, (before,)).fetchall())
+
+
+def cursor(before: str) -> int:
+    """Return the rowid that a page's cursor stands for; what is none stands for the newest."""
+    return int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 2**62
+
+
+def page(found: list[tuple[int, Any]], limit: int) -> Page:
+    """Return a page of records with their rowids, of which one more than the limit was asked for."""
+    items = found[:limit]
+    return Page([item for _, item in items], str(items[-1][0]) if len(found) > limit else "")

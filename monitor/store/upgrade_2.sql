@@ -1,0 +1,42 @@
+-- From schema 1: messages know their template, campaign and deadline; numbers, states, people and campaigns are new.
+
+ALTER TABLE messages ADD COLUMN billable TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN template TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN campaign TEXT NOT NULL DEFAULT '';
+ALTER TABLE messages ADD COLUMN campaign_rank INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN started_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN due_at REAL;
+ALTER TABLE messages ADD COLUMN replied_at REAL;
+UPDATE messages SET billable = iif(is_priced, 'unknown', ''), started_at = json_extract(steps, '$[0][2]');
+ALTER TABLE messages DROP COLUMN is_priced;
+CREATE INDEX messages_by_recipient ON messages (recipient);
+CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX messages_by_campaign ON messages (campaign) WHERE campaign <> '';
+CREATE INDEX messages_accepted ON messages (started_at) WHERE state = 'accepted';
+
+ALTER TABLE numbers ADD COLUMN number TEXT NOT NULL DEFAULT '';
+ALTER TABLE numbers ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE numbers ADD COLUMN reported_since REAL;
+
+CREATE TABLE states (key TEXT PRIMARY KEY, said_at REAL NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE conversations (
+    phone_number_id TEXT NOT NULL, recipient TEXT NOT NULL, alias TEXT NOT NULL, closes_at REAL NOT NULL,
+    PRIMARY KEY (phone_number_id, recipient)
+) WITHOUT ROWID;
+CREATE INDEX conversations_by_end ON conversations (closes_at);
+CREATE TABLE people (alias TEXT PRIMARY KEY, person TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX people_by_person ON people (person);
+CREATE TABLE preferences (recipient TEXT PRIMARY KEY, is_stopped INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE campaigns (
+    id INTEGER PRIMARY KEY, campaign TEXT NOT NULL UNIQUE, first_at REAL NOT NULL, last_at REAL NOT NULL
+);
+CREATE TABLE campaign_counts (
+    campaign TEXT NOT NULL, heading TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (campaign, heading)
+) WITHOUT ROWID;
+CREATE TABLE incidents (id TEXT PRIMARY KEY, opened_at REAL NOT NULL, over_at REAL, record BLOB NOT NULL);
+
+ALTER TABLE resends ADD COLUMN recipient TEXT NOT NULL DEFAULT '';
+ALTER TABLE resends ADD COLUMN is_awaited INTEGER NOT NULL DEFAULT 1;
+UPDATE resends SET recipient = json_extract(record, '$.recipient'), is_awaited = state IN ('pending', 'claimed');
+CREATE INDEX resends_by_recipient ON resends (recipient);
+CREATE INDEX resends_awaited ON resends (id) WHERE is_awaited;
