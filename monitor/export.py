@@ -167,12 +167,12 @@ def _journal(db: sqlite3.Connection, partition: Partition, after: float, options
 
 def _messages(db: sqlite3.Connection, partition: Partition) -> Iterator[dict[str, Any]]:
     start, end = _bounds(partition.day)
-    query = f"""SELECT rowid, updated_at, {rows.MESSAGE_COLUMNS} FROM messages
-        WHERE rowid > ? AND started_at >= ? AND started_at < ? ORDER BY rowid LIMIT ?"""  # noqa: S608
+    query = """SELECT rowid, updated_at, record FROM messages
+        WHERE rowid > ? AND started_at >= ? AND started_at < ? ORDER BY rowid LIMIT ?"""
     place = 0
     while found := db.execute(query, (place, start, end, ROWS_AT_ONCE)).fetchall():
         for row in found:
-            yield _flat(rows.message(row[2:]), row[1])
+            yield _flat(rows.message(row[2]), row[1])
         place = found[-1][0]
 
 

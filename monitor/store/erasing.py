@@ -9,6 +9,7 @@ import msgspec
 from monitor import erasure
 from monitor.actions import Alert, Flag, Pause
 from monitor.standing import nameless
+from monitor.store import buckets
 from monitor.store.protocol import ERASED
 
 
@@ -45,9 +46,12 @@ def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
     """Remove all rows that are about these people; a preference stays, since it protects them."""
     db.execute("PRAGMA secure_delete = ON")
     gone = msgspec.json.encode(people).decode()
-    for table, column in (
-        ("messages", "recipient"), ("resends", "recipient"), ("conversations", "recipient"), ("people", "person"),
-    ):  # fmt: skip
+    db.execute(
+        """DELETE FROM messages WHERE rowid IN (SELECT messages.rowid FROM json_each(?) AS places CROSS JOIN messages
+        ON bucket = places.value AND recipient IN (SELECT value FROM json_each(?)))""",
+        (buckets.listed(db), gone),
+    )
+    for table, column in (("resends", "recipient"), ("conversations", "recipient"), ("people", "person")):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (gone,))  # noqa: S608
     kinds: tuple[tuple[str, Any], ...] = (("pauses", Pause), ("flags", Flag), ("alerts", Alert))
     for table, kind in kinds:

@@ -11,11 +11,12 @@ from monitor.conversations import Window
 from monitor.memory import NUMBERS_MOST, STATES_MOST, Number
 from monitor.standing import KEPT_SECONDS, Standing
 from monitor.states import State
-from monitor.store import rows
+from monitor.store import buckets, rows
 from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
 
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
+RECENT_BUCKETS = 64  # about a million messages: older ones are not looked at for a reply without context
 _T = TypeVar("_T")
 
 
@@ -105,9 +106,10 @@ def recent_campaign_messages(
     db: sqlite3.Connection, answering: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
     """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
-    query = """SELECT wamid FROM messages WHERE recipient = ? AND phone_number_id = ? AND campaign <> ''
-        AND direction = 'outbound' ORDER BY +rowid DESC LIMIT 1"""
-    found = {pair: db.execute(query, (pair[1], pair[0])).fetchone() for pair in answering}
+    query = """SELECT wamid FROM json_each(?) AS places CROSS JOIN messages ON bucket = places.value AND recipient = ?
+        WHERE phone_number_id = ? AND campaign <> '' ORDER BY messages.rowid DESC LIMIT 1"""
+    newest = buckets.listed(db, RECENT_BUCKETS)
+    found = {pair: db.execute(query, (newest, pair[1], pair[0])).fetchone() for pair in answering}
     return {pair: row[0] for pair, row in found.items() if row is not None}
 
 
@@ -128,12 +130,16 @@ def people(db: sqlite3.Connection, person: str) -> list[str]:
 
 def messages_page(db: sqlite3.Connection, before: int, limit: int, persons: Sequence[str], state: str) -> Page:
     """Return messages, newest first, of some people or of all."""
-    wanted = msgspec.json.encode(persons).decode()
-    of_people = "recipient IN (SELECT value FROM json_each(?)) AND +rowid < ?" if persons else "? <> '' AND rowid < ?"
-    query = f"""SELECT rowid, {rows.MESSAGE_COLUMNS} FROM messages WHERE {of_people} AND (? = '' OR state = ?)
-        ORDER BY rowid DESC LIMIT ?"""  # noqa: S608 (constants)
-    found = db.execute(query, (wanted, before, state, state, limit + 1)).fetchall()
-    return page([(row[0], rows.message(row[1:])) for row in found], limit)
+    if persons:
+        source = "json_each(?) AS places CROSS JOIN messages ON bucket = places.value AND recipient IN "
+        source += "(SELECT value FROM json_each(?))"
+        narrowed: tuple[str, ...] = (buckets.listed(db), msgspec.json.encode(persons).decode())
+    else:
+        source, narrowed = "messages", ()
+    query = f"""SELECT messages.rowid, record FROM {source} WHERE messages.rowid < ? AND (? = '' OR state = ?)
+        ORDER BY messages.rowid DESC LIMIT ?"""  # noqa: S608 (constants)
+    found = db.execute(query, (*narrowed, before, state, state, limit + 1)).fetchall()
+    return page([(row[0], rows.message(row[1])) for row in found], limit)
 
 
 def campaigns(db: sqlite3.Connection, before: str, limit: int) -> Page:
@@ -151,10 +157,10 @@ def campaigns(db: sqlite3.Connection, before: str, limit: int) -> Page:
 
 def unengaged(db: sqlite3.Connection, campaign: str, before: float, after: int, limit: int) -> Page:
     """Return messages of a campaign that were delivered before a time and not read, in order, behind a place."""
-    query = f"""SELECT rowid, {rows.MESSAGE_COLUMNS} FROM messages WHERE campaign = ? AND campaign <> '' AND rowid > ?
-        AND state = 'delivered' AND replied_at IS NULL ORDER BY rowid LIMIT ?"""  # noqa: S608 (constants)
-    found = [(row[0], rows.message(row[1:])) for row in db.execute(query, (campaign, after, limit))]
-    items = [one for _, one in found if (one.first("delivered") or before) < before]
+    query = """SELECT rowid, record FROM messages WHERE campaign = ? AND campaign <> '' AND rowid > ?
+        AND state = 'delivered' ORDER BY rowid LIMIT ?"""
+    found = [(row[0], rows.message(row[1])) for row in db.execute(query, (campaign, after, limit))]
+    items = [one for _, one in found if one.replied_at is None and (one.first("delivered") or before) < before]
     return Page(items, str(found[-1][0]) if len(found) == limit else "")
 
 

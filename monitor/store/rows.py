@@ -7,32 +7,29 @@ from typing import Any, assert_never
 import msgspec
 
 from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
-from monitor.messages import Message, Step
+from monitor.messages import Message
 from monitor.standing import Change
-from monitor.store import bulk, erasing
+from monitor.store import buckets, bulk, erasing
 from monitor.store.protocol import Commit, Settlement
 
 _encode = msgspec.json.Encoder().encode
 _decode_messages = msgspec.json.Decoder(tuple[Message, ...]).decode
-_decode_steps = msgspec.json.Decoder(tuple[Step, ...]).decode
-MESSAGE_COLUMNS = (  # the order of Message's own fields
-    "wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, steps, billable, template, "
-    "campaign, campaign_rank, started_at, due_at, replied_at"
-)
+message = msgspec.json.Decoder(Message).decode
 # One row whatever their number, for the reason in bulk.py.
-KNOWN_MESSAGES = f"""SELECT json_group_array(json_array({MESSAGE_COLUMNS.replace("steps", "json(steps)")}))
-    FROM messages WHERE wamid IN (SELECT value FROM json_each(?))"""  # noqa: S608 (constants)
-_MESSAGES = f"INSERT INTO messages ({MESSAGE_COLUMNS}, updated_at)"
+KNOWN_MESSAGES = """SELECT '[' || group_concat(record) || ']' FROM messages
+    WHERE wamid IN (SELECT value FROM json_each(?))"""
+_COLUMNS = "wamid, phone_number_id, recipient, state, campaign, started_at, due_at, updated_at, bucket, record"
+_MESSAGES = f"INSERT INTO messages ({_COLUMNS})"
 _NEWER = "ON CONFLICT (wamid) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}"
-    for column in (*MESSAGE_COLUMNS.split(", "), "updated_at")
-    if column not in {"wamid", "direction"}
+    f"{column} = excluded.{column}" for column in _COLUMNS.split(", ") if column not in {"wamid", "bucket"}
 )
 
 
 def commit(connection: sqlite3.Connection, step: Commit) -> None:
     """Write all that one pipeline step changes."""
-    bulk.insert(connection, _MESSAGES, [_message_row(message, step.now) for message in step.messages], _NEWER)
+    bucket = buckets.newest(connection)
+    found = [_message_row(message, step.now, bucket) for message in step.messages]
+    bulk.insert(connection, _MESSAGES, found, _NEWER)
     connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", step.seen.items())
     _learn(connection, step)
     for change in step.changes:
@@ -71,22 +68,15 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], cl
     )
 
 
-def message(row: Sequence[Any]) -> Message:
-    """Return the message of a row with MESSAGE_COLUMNS."""
-    return msgspec.convert((*row[:8], _decode_steps(row[8]), *row[9:]), Message)
-
-
-def messages(found: str) -> tuple[Message, ...]:
+def messages(found: str | None) -> tuple[Message, ...]:
     """Return the messages of KNOWN_MESSAGES' one value."""
-    return _decode_messages(found)
+    return _decode_messages(found) if found else ()
 
 
-def _message_row(message: Message, now: float) -> tuple[Any, ...]:
+def _message_row(message: Message, now: float, bucket: int) -> tuple[Any, ...]:
     return (
-        message.wamid, message.waba_id, message.phone_number_id, message.recipient, message.direction,
-        message.category, message.callback_data, message.state, _encode(message.steps).decode(), message.billable,
-        message.template, message.campaign, message.campaign_rank, message.started_at, message.due_at,
-        message.replied_at, now,
+        message.wamid, message.phone_number_id, message.recipient, message.state, message.campaign, message.started_at,
+        message.due_at, now, bucket, _encode(message).decode(),
     )  # fmt: skip
 
 

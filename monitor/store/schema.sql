@@ -18,24 +18,17 @@ CREATE TABLE seen (                 -- events that have no message to remember t
 
 CREATE TABLE messages (             -- rowid order is the order of first sight, which retention follows
     wamid           TEXT NOT NULL UNIQUE,
-    waba_id         TEXT NOT NULL,
     phone_number_id TEXT NOT NULL,
     recipient       TEXT NOT NULL,   -- keyed hash
-    direction       TEXT NOT NULL,
-    category        TEXT NOT NULL,
-    callback_data   TEXT NOT NULL,
     state           TEXT NOT NULL,
-    steps           TEXT NOT NULL,
-    billable        TEXT NOT NULL,   -- empty until Meta priced it
-    template        TEXT NOT NULL,
     campaign        TEXT NOT NULL,
-    campaign_rank   INTEGER NOT NULL,
     started_at      REAL NOT NULL,
     due_at          REAL,            -- when silence must be judged
-    replied_at      REAL,
-    updated_at      REAL NOT NULL
+    updated_at      REAL NOT NULL,
+    bucket          INTEGER NOT NULL, -- about every 16,384 rows the next: it keeps new index entries together
+    record          TEXT NOT NULL    -- the whole, as JSON
 );
-CREATE INDEX messages_by_recipient ON messages (recipient);
+CREATE INDEX messages_by_recipient ON messages (bucket, recipient);
 CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX messages_by_campaign ON messages (campaign) WHERE campaign <> '';
 CREATE INDEX messages_accepted ON messages (started_at) WHERE state = 'accepted';

@@ -1,18 +1,27 @@
 -- From schema 1: messages know their template, campaign and deadline; numbers, states, people and campaigns are new.
 
-ALTER TABLE messages ADD COLUMN billable TEXT NOT NULL DEFAULT '';
-ALTER TABLE messages ADD COLUMN template TEXT NOT NULL DEFAULT '';
-ALTER TABLE messages ADD COLUMN campaign TEXT NOT NULL DEFAULT '';
-ALTER TABLE messages ADD COLUMN campaign_rank INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE messages ADD COLUMN started_at REAL NOT NULL DEFAULT 0;
-ALTER TABLE messages ADD COLUMN due_at REAL;
-ALTER TABLE messages ADD COLUMN replied_at REAL;
-UPDATE messages SET billable = iif(is_priced, 'unknown', ''), started_at = json_extract(steps, '$[0][2]');
-ALTER TABLE messages DROP COLUMN is_priced;
-CREATE INDEX messages_by_recipient ON messages (recipient);
+ALTER TABLE messages RENAME TO messages_1;
+CREATE TABLE messages (
+    wamid           TEXT NOT NULL UNIQUE,
+    phone_number_id TEXT NOT NULL,
+    recipient       TEXT NOT NULL,
+    state           TEXT NOT NULL,
+    campaign        TEXT NOT NULL,
+    started_at      REAL NOT NULL,
+    due_at          REAL,
+    updated_at      REAL NOT NULL,
+    bucket          INTEGER NOT NULL,
+    record          TEXT NOT NULL
+);
+CREATE INDEX messages_by_recipient ON messages (bucket, recipient);
 CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX messages_by_campaign ON messages (campaign) WHERE campaign <> '';
 CREATE INDEX messages_accepted ON messages (started_at) WHERE state = 'accepted';
+INSERT INTO messages (rowid, wamid, phone_number_id, recipient, state, campaign, started_at, updated_at, bucket, record)
+    SELECT rowid, wamid, phone_number_id, recipient, state, '', json_extract(steps, '$[0][2]'), updated_at, rowid >> 14,
+    json_array(wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, json(steps),
+    iif(is_priced, 'unknown', ''), '', '', 0, json_extract(steps, '$[0][2]'), NULL, NULL) FROM messages_1;
+DROP TABLE messages_1;
 
 ALTER TABLE numbers ADD COLUMN number TEXT NOT NULL DEFAULT '';
 ALTER TABLE numbers ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;

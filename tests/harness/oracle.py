@@ -34,7 +34,7 @@ def read(database: Path) -> Oracle:
         journal = db.execute("SELECT position, kind, signature, body FROM journal ORDER BY position").fetchall()
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         cursor = db.execute("SELECT position FROM cursors").fetchone() if "cursors" in tables else None
-        rows = db.execute("SELECT wamid, steps FROM messages").fetchall() if "messages" in tables else []
+        rows = db.execute("SELECT wamid, record FROM messages").fetchall() if "messages" in tables else []
         return Oracle(
             integrity=db.execute("PRAGMA integrity_check").fetchone()[0],
             positions=[position for position, *_ in journal],
@@ -42,7 +42,7 @@ def read(database: Path) -> Oracle:
                 Delivery(position, signature, body) for position, kind, signature, body in journal if kind == "webhook"
             ],
             cursor=cursor[0] if cursor else 0,
-            messages=[(wamid, [(step[0], step[1]) for step in json.loads(steps)]) for wamid, steps in rows],
+            messages=[(wamid, [(step[0], step[1]) for step in json.loads(record)[8]]) for wamid, record in rows],
         )
 
 
