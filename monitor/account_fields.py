@@ -1,6 +1,6 @@
 """The values of the account-level fields as typed details; what is missing or of another type is empty."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from monitor import account
@@ -33,7 +33,8 @@ def details(field: str, value: Value, pseudonym: Pseudonym) -> list[tuple[str, D
     if field == "message_template_status_update" and "new_quality_score" in value:
         field = "message_template_quality_update"
     if field == "user_preferences":
-        found = [_preference(item, pseudonym) for item in dictionaries(value.get("user_preferences"))]
+        user_ids = {text(one.get("wa_id")): text(one.get("user_id")) for one in dictionaries(value.get("contacts"))}
+        found = [_preference(item, user_ids, pseudonym) for item in dictionaries(value.get("user_preferences"))]
         return [(one.preference, one) for one in found] or [("", UNSPECIFIC)]
     event = text(value.get("event")) or text(value.get("decision"))
     read = _READ.get(field)
@@ -132,8 +133,9 @@ def _security(value: Value, pseudonym: Pseudonym) -> Detail:
     return Security(_number(value, pseudonym))
 
 
-def _preference(item: Value, pseudonym: Pseudonym) -> Preference:
-    person = text(item.get("user_id")) or text(item.get("wa_id"))
+def _preference(item: Value, user_ids: Mapping[str, str], pseudonym: Pseudonym) -> Preference:
+    wa_id = text(item.get("wa_id"))
+    person = text(item.get("user_id")) or user_ids.get(wa_id) or wa_id
     return Preference(pseudonym(person), text(item.get("value")), text(item.get("category")))
 
 

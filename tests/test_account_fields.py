@@ -176,6 +176,17 @@ def test_whatever_stands_there_is_an_event_and_never_an_error(field: str, value:
     assert not isinstance(events[0], Unparsed)
 
 
+def test_a_preference_is_that_of_the_user_id_where_the_contacts_tell_it() -> None:
+    value = {
+        "contacts": [{"wa_id": "15550000001", "user_id": "US.1"}],
+        "user_preferences": [{"wa_id": "15550000001", "value": "stop"}, {"wa_id": "15550000002", "value": "stop"}],
+    }
+
+    details = [event.detail for event in read("user_preferences", value)]
+
+    assert [one.recipient for one in details if isinstance(one, Preference)] == ["#US.1", "#15550000002"]
+
+
 def test_a_partner_s_event_is_about_the_account_that_it_names() -> None:
     (found,) = read("account_update", {"event": "PARTNER_REMOVED", "waba_info": {"waba_id": "980", "owner": "1"}})
 

@@ -5,14 +5,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from monitor.actions import Pause
+from monitor.actions import Pause, Resend
 from monitor.memory import Number
 from monitor.messages import Message, Step
 from monitor.store import bulk
 from monitor.store.protocol import Arrival, Commit, Enqueue, Settlement, StoreInUseError, StoreUnavailableError
-from monitor.store.sqlite import SqliteStore, open_store
+from monitor.store.sqlite import SCHEMA_VERSION, SqliteStore, open_store
 
 NOW = 1_700_000_000.0
 
@@ -232,3 +233,62 @@ def test_rows_are_written_in_bulk_whatever_their_number(count: int) -> None:
 
     assert connection.execute("SELECT a, b FROM pairs ORDER BY a").fetchall() == rows
     connection.close()
+
+
+async def test_a_store_of_the_first_schema_is_upgraded_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    schema = (Path(__file__).parent / "schemas" / "1.sql").read_text(encoding="utf-8")
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{schema} PRAGMA user_version = 1;")
+        steps = '[["sent","1",5.0,6.0,[]],["failed","2",7.0,8.0,[131043]]]'
+        row = ("wamid.1", "100", "200", "hash", "outbound", "utility", "data", "failed", steps, 1, 8.0)
+        db.execute(f"INSERT INTO messages VALUES ({', '.join('?' * 11)})", row)
+        resend = Resend("r1-0", "wamid.1", "100", "200", "hash", "utility", 131043, "rule", "", 8.0, 8.0)
+        values = ("r1-0", "wamid.1", "200", "pending", 8.0, msgspec.json.encode(resend))
+        db.execute("INSERT INTO resends VALUES (?, ?, ?, ?, ?, ?)", values)
+        db.execute("INSERT INTO numbers VALUES ('200', '100')")
+        db.execute("INSERT INTO cursors VALUES ('pipeline', 7)")
+    db.close()
+
+    opened = open_store(path)
+    try:
+        (message,) = (await opened.messages(["wamid.1"])).values()
+        page = await opened.recent_messages("", 10, people=["hash"], state="failed")
+        assert (message.state, message.billable, message.callback_data) == ("failed", "unknown", "data")
+        assert (message.steps[1].codes, message.started_at, message.due_at) == ((131043,), 5.0, None)
+        assert page.items == [message]
+        assert await opened.waiting_resends() == [resend]
+        assert await opened.numbers() == [Number("200", "100", "", 0.0)]
+        assert await opened.cursor() == 7
+    finally:
+        await opened.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    db.close()
+
+
+async def test_a_person_is_found_over_all_buckets_and_newest_first(store: SqliteStore) -> None:
+    for first in range(0, 5_000, 1_000):
+        messages = [message(f"wamid.{number}") for number in range(first, first + 1_000)]
+        own = [msgspec.structs.replace(messages[0], recipient="me", campaign="spring"), *messages[1:]]
+        await store.commit(Commit(first, NOW + first, own))
+
+    page = await store.recent_messages("", 3, people=["me"], state="")
+    rest = await store.recent_messages(page.next_cursor, 3, people=["me"], state="")
+    newest = await store.recent_campaign_messages([("200", "me"), ("201", "me"), ("200", "you")])
+
+    assert [one.wamid for one in page.items] == ["wamid.4000", "wamid.3000", "wamid.2000"]
+    assert [one.wamid for one in rest.items] == ["wamid.1000", "wamid.0"]
+    assert newest == {("200", "me"): "wamid.4000"}
+
+
+async def test_retention_passes_over_messages_that_are_still_awaited(store: SqliteStore) -> None:
+    awaited = [msgspec.structs.replace(message(f"wamid.a{n}"), due_at=NOW + 1e6) for n in range(300)]
+    done = [message(f"wamid.d{n}") for n in range(300)]
+    await store.commit(Commit(1, NOW, [one for pair in zip(awaited, done, strict=True) for one in pair]))
+
+    while await store.prune(NOW + 1, NOW + 1):
+        pass
+    page = await store.recent_messages("", 1_000, people=[], state="")
+
+    assert {one.wamid for one in page.items} == {one.wamid for one in awaited}

@@ -313,3 +313,67 @@ async def test_lists_are_paged_newest_first(app: App) -> None:
 
     assert [pause["scope_id"] for pause in (*first["pauses"], *second["pauses"])] == ["4", "3", "2", "1", "0"]
     assert second["next_cursor"] == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "ask", "status"),
+    [
+        ("/v1/sends", {"phone_number_id": NUMBER, "answer": {}}, 422),
+        ("/v1/sends", {"phone_number_id": NUMBER, "answer": {"messages": [{"id": ""}]}}, 422),
+        ("/v1/sends", {"phone_number_id": "", "answer": {"error": {"code": 1}}}, 422),
+        ("/v1/sends", {"phone_number_id": NUMBER, "answer": {"error": {"code": 1}}, "text": "no"}, 422),
+        ("/v1/people/forget", {"actor": "ann", "reason": "asked"}, 422),
+        ("/v1/people/forget", {"actor": "ann", "reason": "asked", "recipient": "1"}, 422),
+        ("/v1/people/forget", {"actor": "ann", "reason": "asked", "recipient": "15550000001"}, 200),
+        ("/v1/incidents/i9-9/close", {"actor": "ann", "reason": "over"}, 404),
+        ("/v1/incidents/i9-9/close", {"actor": "ann"}, 422),
+    ],
+)
+async def test_what_is_asked_wrongly_is_said_and_changes_nothing(
+    app: App, path: str, ask: dict[str, Any], status: int
+) -> None:
+    answer = await post(app, path, ask)
+
+    assert answer.status == status
+    assert status == 200 or answer.json()["message"]
+
+
+@pytest.mark.parametrize(("after", "status"), [("1h", 200), ("0s", 422), ("soon", 422), ("", 422)])
+async def test_who_did_not_engage_needs_a_duration(app: App, after: str, status: int) -> None:
+    assert (await get(app, f"/v1/campaigns/spring/unengaged?after={after}")).status == status
+
+
+async def test_campaigns_are_listed_in_pages_the_newest_first(app: App) -> None:
+    for number in range(5):
+        answer = {"messages": [{"id": f"wamid.{number}"}]}
+        ask = {"phone_number_id": NUMBER, "campaign": f"campaign {number}", "answer": answer}
+        assert (await post(app, "/v1/sends", ask)).status == 202
+        await app.pipeline.reach(await app.store.head())
+
+    first = (await get(app, "/v1/campaigns?limit=3")).json()
+    rest = (await get(app, f"/v1/campaigns?limit=3&cursor={first['next_cursor']}")).json()
+
+    assert [one["campaign"] for one in first["campaigns"]] == ["campaign 4", "campaign 3", "campaign 2"]
+    assert [one["campaign"] for one in rest["campaigns"]] == ["campaign 1", "campaign 0"]
+    assert rest["next_cursor"] == ""
+    assert first["campaigns"][0]["rates"] == {"delivered": None, "failed": None, "read": None, "replied": None}
+
+
+async def test_a_claim_leaves_out_what_is_paused(app: App) -> None:
+    await hear(app, payloads.change(NUMBER, statuses=[payloads.status("wamid.1", "failed", 1.0, codes=(131043,))]))
+    pause = await block(app)
+    during = await post(app, "/v1/resends/claim", {"actor": "worker"})
+    await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "ann", "reason": "over"})
+    after = await post(app, "/v1/resends/claim", {"actor": "worker"})
+
+    assert during.json() == {"resends": []}
+    assert [one["wamid"] for one in after.json()["resends"]] == ["wamid.1"]
+
+
+async def test_the_status_page_names_who_told_of_a_restriction(app: App) -> None:
+    await block(app)
+
+    page = (await get(app, "/")).body.decode()
+
+    assert "Restricted by Meta" in page
+    assert "webhook (" in page

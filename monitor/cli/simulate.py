@@ -14,6 +14,7 @@ from monitor import payloads, signature
 FAILED = 1
 WABA_ID = "100000000000001"
 NUMBERS = ("200000000000001", "200000000000002")
+TEMPLATES = {"marketing": "spring_offer", "utility": "parcel_on_its_way", "authentication": "sign_in_code"}
 SHARES = {"sent": 1.0, "delivered": 0.93, "read": 0.6}
 STEP_SECONDS = 0.5
 
@@ -91,6 +92,7 @@ class _Play:
         wamid, now = self._wamid(), time.time()
         recipient = f"1555{self._chance.randrange(10**7):07d}"
         category = self._chance.choice(("marketing", "utility", "authentication"))
+        self._report(number, wamid, recipient, category)
         if self._chance.random() < 0.03:
             code = self._chance.choice((131026, 131049, 131047, 131043))
             self._status(
@@ -103,6 +105,18 @@ class _Play:
                 self._status(number, item)
         if self._chance.random() < 0.1:
             self._post(payloads.change(number, messages=[payloads.message(self._wamid(), now, sender=recipient)]))
+
+    def _report(self, number: str, wamid: str, recipient: str, category: str) -> None:
+        """Tell the sidecar what the Graph API answered, as an application does that sends by itself."""
+        sent = {
+            "phone_number_id": number,
+            "waba_id": WABA_ID,
+            "recipient": recipient,
+            "category": category,
+            "template": TEMPLATES[category],
+            "answer": {"messaging_product": "whatsapp", "messages": [{"id": wamid}]},
+        }
+        self._client.post(f"{self._web}/v1/sends", json=sent)
 
     def _incident(self) -> Iterator[None]:
         click.echo("incident: the same message is posted again and again (506)")

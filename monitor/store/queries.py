@@ -16,7 +16,7 @@ from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
 
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
-RECENT_BUCKETS = 64  # about a million messages: older ones are not looked at for a reply without context
+RECENT_BUCKETS = 1_024  # about a million messages: older ones are not looked at for a reply without context
 _T = TypeVar("_T")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 STEP_SECONDS = 0.010  # what a step may take of the writer: a fifth of the stall that deliveries may see
-ROWS_LEAST, ROWS_MOST = 16, 2_000
+ROWS_LEAST, ROWS_MOST = 16, 256  # each dirties a page of the index by wamid, which the commit must write
 _SCANNED = 4  # rows looked at for each that may go: those that are still awaited stay, and are passed over
 
 

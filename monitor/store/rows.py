@@ -18,7 +18,7 @@ message = msgspec.json.Decoder(Message).decode
 # One row whatever their number, for the reason in bulk.py.
 KNOWN_MESSAGES = """SELECT '[' || group_concat(record) || ']' FROM messages
     WHERE wamid IN (SELECT value FROM json_each(?))"""
-_COLUMNS = "wamid, phone_number_id, recipient, state, campaign, started_at, due_at, updated_at, bucket, record"
+_COLUMNS = "wamid, phone_number_id, recipient, state, campaign, started_at, due_at, updated_at, record, bucket"
 _MESSAGES = f"INSERT INTO messages ({_COLUMNS})"
 _NEWER = "ON CONFLICT (wamid) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in _COLUMNS.split(", ") if column not in {"wamid", "bucket"}
@@ -27,18 +27,18 @@ _NEWER = "ON CONFLICT (wamid) DO UPDATE SET " + ", ".join(
 
 def commit(connection: sqlite3.Connection, step: Commit) -> None:
     """Write all that one pipeline step changes."""
-    bucket = buckets.newest(connection)
-    found = [_message_row(message, step.now, bucket) for message in step.messages]
-    bulk.insert(connection, _MESSAGES, found, _NEWER)
-    connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", step.seen.items())
+    found = [_message_row(message, step.now) for message in step.messages]
+    bulk.insert(connection, _MESSAGES, found, _NEWER, buckets.NEWEST)
+    bulk.each(connection, "INSERT OR IGNORE INTO seen VALUES (?, ?)", list(step.seen.items()))
     _learn(connection, step)
     for change in step.changes:
         _put(connection, change)
-    connection.executemany(
+    bulk.each(
+        connection,
         """INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)
         VALUES (?, ?, ?, 'pending', ?, ?, 0, 0, '') ON CONFLICT (destination, kind, reference)
         DO UPDATE SET next_at = MIN(next_at, excluded.next_at) WHERE attempts = 0""",
-        ((row.destination, row.kind, row.reference, step.now, step.now) for row in step.outbox),
+        [(row.destination, row.kind, row.reference, step.now, step.now) for row in step.outbox],
     )
     connection.execute("INSERT OR REPLACE INTO cursors VALUES ('pipeline', ?)", (step.cursor,))
     if step.forgotten:
@@ -73,41 +73,44 @@ def messages(found: str | None) -> tuple[Message, ...]:
     return _decode_messages(found) if found else ()
 
 
-def _message_row(message: Message, now: float, bucket: int) -> tuple[Any, ...]:
+def _message_row(message: Message, now: float) -> tuple[Any, ...]:
     return (
         message.wamid, message.phone_number_id, message.recipient, message.state, message.campaign, message.started_at,
-        message.due_at, now, bucket, _encode(message).decode(),
+        message.due_at, now, _encode(message).decode(),
     )  # fmt: skip
 
 
 def _learn(connection: sqlite3.Connection, step: Commit) -> None:
     """Write what events told in passing."""
-    connection.executemany(
+    bulk.each(
+        connection,
         "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?, ?)",
-        ((one.phone_number_id, one.waba_id, one.number, one.seen_at, one.reported_since) for one in step.numbers),
+        [(one.phone_number_id, one.waba_id, one.number, one.seen_at, one.reported_since) for one in step.numbers],
     )
-    connection.executemany(
-        "INSERT OR REPLACE INTO states VALUES (?, ?, ?)", ((one.key, one.said_at, _encode(one)) for one in step.states)
-    )
+    states = [(one.key, one.said_at, _encode(one)) for one in step.states]
+    bulk.each(connection, "INSERT OR REPLACE INTO states VALUES (?, ?, ?)", states)
     windows = [(one.phone_number_id, one.recipient, one.alias, one.closes_at) for one in step.conversations]
     newer = """ON CONFLICT (phone_number_id, recipient) DO UPDATE SET alias = excluded.alias,
         closes_at = MAX(closes_at, excluded.closes_at)"""
     bulk.insert(connection, "INSERT INTO conversations", windows, newer)
-    connection.executemany("INSERT OR REPLACE INTO people VALUES (?, ?)", step.aliases.items())
-    connection.executemany(
+    bulk.each(connection, "INSERT OR REPLACE INTO people VALUES (?, ?)", list(step.aliases.items()))
+    bulk.each(
+        connection,
         """INSERT INTO preferences VALUES (?, ?, ?) ON CONFLICT (recipient) DO UPDATE SET
         is_stopped = excluded.is_stopped, at = excluded.at WHERE excluded.at >= at""",
-        ((recipient, is_stopped, at) for recipient, (is_stopped, at) in step.preferences.items()),
+        [(recipient, is_stopped, at) for recipient, (is_stopped, at) in step.preferences.items()],
     )
-    connection.executemany(
+    bulk.each(
+        connection,
         """INSERT INTO campaigns (campaign, first_at, last_at) VALUES (?, ?, ?)
         ON CONFLICT (campaign) DO UPDATE SET last_at = excluded.last_at""",
-        ((campaign, step.now, step.now) for campaign in dict.fromkeys(campaign for campaign, _ in step.counts)),
+        [(campaign, step.now, step.now) for campaign in dict.fromkeys(campaign for campaign, _ in step.counts)],
     )
-    connection.executemany(
+    bulk.each(
+        connection,
         """INSERT INTO campaign_counts VALUES (?, ?, ?)
         ON CONFLICT (campaign, heading) DO UPDATE SET count = count + excluded.count""",
-        ((campaign, heading, count) for (campaign, heading), count in step.counts.items() if count),
+        [(campaign, heading, count) for (campaign, heading), count in step.counts.items() if count],
     )
 
 

@@ -25,7 +25,7 @@ CREATE TABLE messages (             -- rowid order is the order of first sight, 
     started_at      REAL NOT NULL,
     due_at          REAL,            -- when silence must be judged
     updated_at      REAL NOT NULL,
-    bucket          INTEGER NOT NULL, -- about every 16,384 rows the next: it keeps new index entries together
+    bucket          INTEGER NOT NULL, -- every 1,024 rows the next: it keeps new index entries together
     record          TEXT NOT NULL    -- the whole, as JSON
 );
 CREATE INDEX messages_by_recipient ON messages (bucket, recipient);

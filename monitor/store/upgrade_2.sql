@@ -18,7 +18,7 @@ CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX messages_by_campaign ON messages (campaign) WHERE campaign <> '';
 CREATE INDEX messages_accepted ON messages (started_at) WHERE state = 'accepted';
 INSERT INTO messages (rowid, wamid, phone_number_id, recipient, state, campaign, started_at, updated_at, bucket, record)
-    SELECT rowid, wamid, phone_number_id, recipient, state, '', json_extract(steps, '$[0][2]'), updated_at, rowid >> 14,
+    SELECT rowid, wamid, phone_number_id, recipient, state, '', json_extract(steps, '$[0][2]'), updated_at, rowid >> 10,
     json_array(wamid, waba_id, phone_number_id, recipient, direction, category, callback_data, state, json(steps),
     iif(is_priced, 'unknown', ''), '', '', 0, json_extract(steps, '$[0][2]'), NULL, NULL) FROM messages_1;
 DROP TABLE messages_1;

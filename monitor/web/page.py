@@ -8,7 +8,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from monitor import __version__
+from monitor import __version__, incidents
 from monitor.actions import is_in_force
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Store
@@ -51,6 +51,11 @@ class StatusPage:
             "flags": sorted(
                 (flag for flag in standing.flags.values() if flag.resolved_at is None), key=lambda flag: -flag.last_at
             ),
+            "incidents": [
+                incident
+                for incident in standing.incidents.values()
+                if incidents.ended_at(incident, standing.pauses, now) is None
+            ],
             "resends": (await self._store.resends("", 20, state="pending")).items,
             "audit": (await self._store.audit("", 15)).items,
             "backlog": await self._store.backlog(),
