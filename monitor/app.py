@@ -61,6 +61,7 @@ class App:
         self.metrics = Metrics(self.registry, loaded.catalogue())
         self._campaigns: Sequence[Campaign] = ()
         self._silent: dict[str, int] = {}
+        self._away_seconds = 0.0
         self.is_stopping = False
         hash_key = loaded.hash_key()
         self.pipeline = Pipeline(
@@ -95,6 +96,8 @@ class App:
 
     async def start(self) -> None:
         """Load what stands and start the background loops."""
+        newest = await self.store.entry(await self.store.head())
+        self._away_seconds = self.clock() - newest.received_at if newest is not None else 0.0
         await self.pipeline.load(self.clock())
         self.metrics.prepare_rules(rule.name for rule in self.loaded.rule_set.rules)
         for number in self.pipeline.memory.numbers.values():
@@ -185,7 +188,7 @@ class App:
         self.store.writer.forward_to = forwards
         self._start_outbox()
         await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
-        self.metrics.catalogue = loaded.catalogue()
+        self.metrics.adopt(loaded.catalogue())
         if self._tracer is not None:
             self._tracer.catalogue = self.metrics.catalogue
         await self.pipeline.adopt(settings(loaded))
@@ -203,7 +206,13 @@ class App:
             self._supervise(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
 
     async def _tick(self) -> None:
-        """Let time enter the journal: name the messages that must be judged since nothing was heard of them."""
+        """Let time enter the journal: name the messages that must be judged since nothing was heard of them.
+
+        After a longer absence Meta is given the buffer to deliver what it kept for us.
+        """
+        buffer_seconds = self.loaded.config.messages.buffer
+        if self._away_seconds > buffer_seconds:
+            await asyncio.sleep(buffer_seconds)
         while True:
             now = self.clock()
             wamids = await self.store.due_messages(now, JUDGED_MOST)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from monitor import senders
 from monitor.actions import Alert, alert_ended_at
-from monitor.config import Config, Target
 from monitor.outbox import Destination
+from monitor.sections import Config, Target
 from monitor.senders import RESEND_SECONDS, RESOLVED_SECONDS, Channel, SendError
 from monitor.standing import Standing
 from monitor.store.protocol import OutboxRow, Store

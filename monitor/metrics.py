@@ -200,6 +200,12 @@ class Metrics:
         self.phone_number_info.of(*pair).set(1)
         return pair
 
+    def adopt(self, catalogue: Catalogue) -> None:
+        """Count by other codes from here on; those that are new are prepared as each number is heard of again."""
+        if catalogue != self.catalogue:
+            self.catalogue = catalogue
+            self._precreated.clear()
+
     def has_series(self, phone_number_id: str) -> bool:
         """Say whether the number has series of its own, rather than being counted as `other`."""
         return phone_number_id in self._values.get("phone_number_id", ())

@@ -13,7 +13,7 @@ import msgspec
 
 from monitor import __version__
 from monitor.actions import Alert
-from monitor.config import Target
+from monitor.sections import Target
 from monitor.store.protocol import Entry
 
 RESEND_SECONDS = 30.0  # how often a firing alert is sent again; Alertmanager wants it within its resolve_timeout

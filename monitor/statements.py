@@ -1,6 +1,7 @@
 """What Meta last said of numbers, templates and accounts, and what campaigns came to, as gauges read at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -22,6 +23,7 @@ TEMPLATE_STATES = (
 GONE = frozenset({"DELETED", "PENDING_DELETION", "ARCHIVED"})
 REVIEWS = ("APPROVED", "REJECTED", "PENDING", "DEFERRED")
 _CHANGED = "_change_timestamp_seconds"
+_T = TypeVar("_T")
 
 
 class Statements:
@@ -43,6 +45,7 @@ class Statements:
         self._idle_seconds = idle_seconds
         self._campaigns = campaigns
         self._silent = silent
+        self._cut: dict[str, int] = {}
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, by which a scrape of single names finds them."""
@@ -65,7 +68,8 @@ class Statements:
             (states.TEMPLATE_STATUS, "1 for the template's status.", "status", TEMPLATE_STATES),
             (states.TEMPLATE_QUALITY, "1 for the template's quality.", "quality", QUALITIES),
         ):
-            found = [one for one in known if one.name == name and not self._is_gone(one, fresh)][:TEMPLATES_MOST]
+            lasting = [one for one in known if one.name == name and not self._is_gone(one, fresh)]
+            found = self._capped("template", name, lasting, TEMPLATES_MOST)
             labelled = [((one.waba_id, one.template, one.language), one) for one in found]
             yield from _set(f"whatsapp_{name}", text, ("waba_id", "template", "language", label), values, labelled)
         reviews = [((state.waba_id,), state) for state in known if state.name == states.REVIEW][:NUMBERS_MOST]
@@ -155,8 +159,10 @@ class Statements:
             labels=("campaign", "category"),
         )
         totals: dict[tuple[str, str], int] = {}
-        for place, one in enumerate(one for one in self._campaigns() if one.last_at > fresh):
-            name = one.campaign if place < VALUES_MOST else OTHER
+        lasting = [one for one in self._campaigns() if one.last_at > fresh]
+        shown = {one.campaign for one in self._capped("campaign", "campaign", lasting, VALUES_MOST)}
+        for one in lasting:
+            name = one.campaign if one.campaign in shown else OTHER
             for heading, count in one.counts.items():
                 totals[name, heading] = totals.get((name, heading), 0) + count
         for (name, heading), count in sorted(totals.items()):
@@ -165,6 +171,14 @@ class Statements:
             elif heading.startswith("billable_"):
                 spent.add_metric((name, heading.removeprefix("billable_")), count)
         yield from (family, spent)
+
+    def _capped(self, label: str, family: str, found: list[_T], most: int) -> list[_T]:
+        """Return those that have series; what is newly beyond the cap is counted."""
+        beyond = max(0, len(found) - most)
+        if beyond > self._cut.get(family, 0):
+            self._metrics.labels_dropped.of(label).inc(beyond - self._cut.get(family, 0))
+        self._cut[family] = beyond
+        return found[:most]
 
     def _bounded(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Return counts by phone number id, those without series of their own added up as `other`."""

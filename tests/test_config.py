@@ -8,6 +8,7 @@ from monitor import config
 from monitor.config import Loaded
 from monitor.document import Mistaken
 
+SECRETS = "webhook: {app_secrets: [0123456789abcdef], verify_tokens: [token]}"
 RULES = "rules: [{name: one, match: {code: 1}, actions: [flag]}]"
 
 
@@ -122,3 +123,45 @@ def test_the_hash_key_is_made_once_and_is_nobody_else_s_to_read(folder: Path) ->
     assert first == second
     assert len(first) == 64
     assert (folder / "data" / "hash.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("messages: {time_to_live: {marketting: 1h}}", "did you mean marketing?"),
+        ("messages: {time_to_live: {utility: 0s}}", "messages.time_to_live.utility: input should be greater than 0"),
+        ("messages: {buffer: soon}", "not a duration"),
+        ("campaigns: {callback_path: '$.['}", "not a JSON path (RFC 9535)"),
+        ("campaigns: {callback_regex: '('}", "not an RE2 expression"),
+        ("campaigns: {callback_path: '$.a', callback_regex: a}", "at most one of callback_path and callback_regex"),
+        ("codes: [{code: 5, class: policy_blok}]", "did you mean policy_block?"),
+        ("codes: [{code: 5, resend: {after: never}}]", "codes[0].resend.after: not a duration"),
+        ("codes: [{title: x}]", "codes[0].code: required, but missing"),
+        ("resends: {from_catalog: true}", "did you mean from_catalogue?"),
+        ("metrics: {idle_after: 0s}", "metrics.idle_after"),
+    ],
+)
+def test_what_is_wrong_with_a_section_is_said_at_its_place(folder: Path, section: str, said: str) -> None:
+    (found,) = mistakes(folder, f"{SECRETS}\n{section}")
+
+    assert said in found
+    assert found.startswith("monitor.yml:2:")
+
+
+def test_codes_and_lifetimes_of_one_s_own_come_over_the_shipped_ones(folder: Path) -> None:
+    loaded = load(
+        folder,
+        SECRETS + "\ncodes: [{code: 131026, retryable: never}, {code: 131777, class: policy_block, "
+        "resend: {after: 1h, most: 2}}]\n"
+        "messages: {time_to_live: {utility: 1h, other: 2d}, templates: {parcel: 30s}}\n"
+        "campaigns: {callback_path: $.campaign, by_template: false}",
+    )
+
+    known = loaded.catalogue().codes
+
+    assert (known[131026].retryable, known[131026].title) == ("never", "Message Undeliverable")
+    assert (known[131777].kind, known[131777].hits) == ("policy_block", "message")
+    assert len(known) == 195
+    assert loaded.policy().time_to_live == {"authentication": 600.0, "utility": 3600.0, "": 172_800.0}
+    assert loaded.policy().templates == {"parcel": 30.0}
+    assert (loaded.naming().path, loaded.naming().by_template) == ("$.campaign", False)

@@ -12,7 +12,7 @@ import jsonschema
 import pydantic
 import pytest
 
-from monitor import codes, config, document, rule_tests, rules
+from monitor import codes, config, document, rule_tests, rules, sections
 from monitor.cli import explain, main
 from tests import promql, setting
 
@@ -30,7 +30,7 @@ def keys(model: type[pydantic.BaseModel]) -> Iterator[str]:
             yield from keys(getattr(config, part))
 
 
-@pytest.mark.parametrize("key", sorted(set(keys(config.Config))))
+@pytest.mark.parametrize("key", sorted(set(keys(sections.Config))))
 def test_every_configuration_key_is_documented(key: str) -> None:
     text = page("docs/configuration.md")
 

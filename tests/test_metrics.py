@@ -116,3 +116,39 @@ def test_exemplars_stand_in_openmetrics_only(world: World) -> None:
 
     assert f'trace_id="{"a" * 32}"' in world.page(OPENMETRICS)
     assert "trace_id" not in world.page()
+
+
+def test_a_number_that_went_away_loses_its_series_and_frees_its_place() -> None:
+    world = World()
+    for number in range(NUMBERS_MOST + 1):
+        world.metrics.sender("100", f"2{number}")
+    world.metrics.heard(1_000.0)
+    world.metrics.sender("100", "20")
+    world.metrics.heard(5_000.0)
+
+    gone = world.metrics.remove_idle(2_000.0)
+    world.hear(status("sent", number="20"))
+
+    assert gone >= NUMBERS_MOST - 1
+    assert world.value("whatsapp_statuses_total", waba_id="100", phone_number_id="20", status="sent") == 1
+    assert world.value("whatsapp_statuses_total", waba_id="100", phone_number_id="21", status="sent") is None
+    assert "21" not in {
+        sample.labels.get("phone_number_id") for family in world.registry.collect() for sample in family.samples
+    }
+
+
+def test_only_the_first_numbers_have_all_codes_prepared_and_others_the_grave_ones() -> None:
+    world = World()
+    for number in range(60):
+        world.metrics.sender("100", f"2{number}")
+
+    def prepared(number: str, code: str) -> bool:
+        labels = {"waba_id": "100", "phone_number_id": number, "code": code}
+        return any(
+            sample.labels.items() >= labels.items()
+            for metric in world.metrics.errors.metric.collect()
+            for sample in metric.samples
+        )
+
+    assert (prepared("20", "131026"), prepared("259", "131026")) == (True, False)
+    assert (prepared("20", "368"), prepared("259", "368")) == (True, True)

@@ -24,7 +24,11 @@ class Gauges:
         collector = setting.statements(metrics, world.memory, now)
         metrics.registry.register(collector)
         assert generate_latest(metrics.registry)
+        self._registry = metrics.registry
         self._samples = [one for family in collector.collect() for one in family.samples]
+
+    def dropped(self, label: str) -> float | None:
+        return self._registry.get_sample_value("whatsapp_monitor_labels_dropped_total", {"label": label})
 
     def of(self, name: str) -> dict[tuple[str, ...], float]:
         return {tuple(one.labels.values()): one.value for one in self._samples if one.name == f"whatsapp_{name}"}
@@ -125,3 +129,4 @@ def test_made_up_numbers_and_templates_stay_within_their_caps() -> None:
     windows = page.of("conversation_windows_open")
     assert (len(windows), windows["other",]) == (NUMBERS_MOST + 1, 50)
     assert len({labels[1] for labels in page.of("template_status")}) == TEMPLATES_MOST
+    assert page.dropped("template") == NUMBERS_MOST + 50 - TEMPLATES_MOST

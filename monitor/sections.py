@@ -1,0 +1,261 @@
+"""The sections of the configuration file, each as strict as the file: unknown keys are mistakes."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import pydantic
+
+from monitor import campaigns, codes, durations, rules, secrets
+from monitor.rules import Seconds
+from monitor.secrets import Secret
+
+SecretValue = Annotated[
+    Secret,
+    pydantic.PlainValidator(secrets.validated, json_schema_input_type=str),
+    pydantic.PlainSerializer(str),
+]
+Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL with a host")
+    if parts.username or parts.password:
+        raise ValueError("must not hold credentials; use basic_auth or authorization")
+    return value
+
+
+HttpUrl = Annotated[str, pydantic.AfterValidator(_http_url)]
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+
+PositiveSeconds = Annotated[Seconds, pydantic.Field(gt=0)]
+
+
+def _duration_text(value: str) -> str:
+    durations.parse(value)
+    return value
+
+
+class ResendAdvice(_Strict):
+    """When a message that failed with a code may be sent again, and how often."""
+
+    after: Annotated[str, pydantic.AfterValidator(lambda value: _duration_text(value))]
+    most: Annotated[int, pydantic.Field(ge=1, le=16)] = 1
+
+
+class Webhook(_Strict):
+    """How Meta reaches us."""
+
+    path: Annotated[str, pydantic.StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{0,127}$")] = "/webhook"
+    app_secrets: tuple[SecretValue, ...] = ()
+    app_secrets_file: str | None = None
+    verify_tokens: tuple[SecretValue, ...] = ()
+    verify_tokens_file: str | None = None
+
+
+class StoreConfig(_Strict):
+    """Where the journal lives and how long what is done with is kept."""
+
+    url: str = "sqlite:///data/monitor.db"
+    retention: Annotated[Seconds, pydantic.Field(ge=3600)] = 8 * 86400.0
+
+    @pydantic.field_validator("url")
+    @classmethod
+    def _is_sqlite(cls, value: str) -> str:
+        if not value.startswith("sqlite:///") or len(value) == len("sqlite:///"):
+            raise ValueError("must be sqlite:///PATH (relative to this file) or sqlite:////PATH (absolute)")
+        return value
+
+
+class RulesConfig(_Strict):
+    """Which rule files are in force; names may hold wildcards and are relative to this file."""
+
+    files: tuple[str, ...] = ("rules/monitor/core.yml",)
+
+
+class BasicAuth(_Strict):
+    """HTTP basic authentication, as in Prometheus' http_config."""
+
+    username: str
+    password: SecretValue | None = None
+    password_file: str | None = None
+
+
+class Authorization(_Strict):
+    """The Authorization header, as in Prometheus' http_config."""
+
+    type: str = "Bearer"
+    credentials: SecretValue | None = None
+    credentials_file: str | None = None
+
+
+class TlsConfig(_Strict):
+    """TLS towards a target, as in Prometheus' http_config."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure_skip_verify: bool = False
+
+
+class Target(_Strict):
+    """An HTTP endpoint that we send to."""
+
+    name: Name | None = None
+    url: HttpUrl
+    timeout: Annotated[Seconds, pydantic.Field(gt=0, le=120)] = 10.0
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    tls_config: TlsConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_identity(self) -> "Target":
+        if self.basic_auth is not None and self.authorization is not None:
+            raise ValueError("at most one of basic_auth and authorization")
+        return self
+
+
+class ForwardTarget(Target):
+    """One of the application's own webhook receivers."""
+
+    name: Name
+
+
+class Alerts(_Strict):
+    """Whom to tell."""
+
+    external_url: HttpUrl = "http://127.0.0.1:9368"
+    alertmanagers: tuple[Target, ...] = ()
+    webhooks: tuple[Target, ...] = ()
+
+
+class Sample(_Strict):
+    """Which share of messages is traced: of those that failed, and of all."""
+
+    failed: Annotated[float, pydantic.Field(ge=0, le=1)] = 1.0
+    default: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.05
+
+
+class Tracing(_Strict):
+    """Where spans go."""
+
+    endpoint: HttpUrl | None = None
+    sample: Sample = Sample()
+
+
+class Graph(_Strict):
+    """Meta's Graph API."""
+
+    url: HttpUrl = "https://graph.facebook.com"
+
+
+class Web(_Strict):
+    """Who may use the internal listener; without tokens anyone on this machine may, and it binds to loopback only."""
+
+    operator_tokens: tuple[SecretValue, ...] = ()
+    operator_tokens_file: str | None = None
+
+
+class Privacy(_Strict):
+    """The key of the hashes that stand for people; by default one is made beside the store."""
+
+    key: SecretValue | None = None
+    key_file: str | None = None
+
+
+class CodeConfig(_Strict):
+    """An error code that the shipped catalogue lacks, or what is different here of one that it has."""
+
+    code: Annotated[int, pydantic.Field(ge=0)]
+    title: str | None = None
+    kind: Literal[codes.CLASSES] | None = pydantic.Field(default=None, alias="class")  # type: ignore[valid-type]
+    hits: Literal[codes.HITS] | None = None  # type: ignore[valid-type]
+    retryable: Literal[codes.RETRYABLE] | None = None  # type: ignore[valid-type]
+    advice: str | None = None
+    resend: ResendAdvice | None = None
+
+
+class Messages(_Strict):
+    """How long silence about a message may last."""
+
+    time_to_live: dict[Literal["authentication", "utility", "marketing", "service", "other"], PositiveSeconds] = {}
+    templates: dict[str, PositiveSeconds] = {}
+    buffer: Seconds = 900.0
+    settle: PositiveSeconds = 60.0
+    silent_after: PositiveSeconds = 300.0
+    check_every: PositiveSeconds = 10.0
+
+
+class Campaigns(_Strict):
+    """How a message's campaign is found, and how long after it a reply still counts."""
+
+    callback_path: str | None = None
+    callback_regex: str | None = None
+    by_template: bool = True
+    reply_within: PositiveSeconds = 86400.0
+    retention: Annotated[Seconds, pydantic.Field(ge=3600)] = 90 * 86400.0
+
+    @pydantic.field_validator("callback_path")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        reason = campaigns.compiles(value) if value is not None else ""
+        if reason:
+            raise ValueError(f"not a JSON path (RFC 9535): {reason}")
+        return value
+
+    @pydantic.field_validator("callback_regex")
+    @classmethod
+    def _is_a_regex(cls, value: str | None) -> str | None:
+        return None if value is None else rules.expression(value)
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_way(self) -> "Campaigns":
+        if self.callback_path is not None and self.callback_regex is not None:
+            raise ValueError("at most one of callback_path and callback_regex")
+        return self
+
+
+class Resends(_Strict):
+    """Which messages are listed to be sent again, beside those that rules name."""
+
+    from_catalogue: bool = True
+
+
+class MetricsConfig(_Strict):
+    """How long the series of numbers, templates and campaigns that went away are kept."""
+
+    idle_after: Annotated[Seconds, pydantic.Field(gt=0)] = 14 * 86400.0
+
+
+class Config(_Strict):
+    """The whole file."""
+
+    webhook: Webhook
+    store: StoreConfig = StoreConfig()
+    rules: RulesConfig = RulesConfig()
+    forward: tuple[ForwardTarget, ...] = ()
+    graph: Graph = Graph()
+    alerts: Alerts = Alerts()
+    tracing: Tracing = Tracing()
+    web: Web = Web()
+    privacy: Privacy = Privacy()
+    codes: tuple[CodeConfig, ...] = ()
+    messages: Messages = Messages()
+    campaigns: Campaigns = Campaigns()
+    resends: Resends = Resends()
+    metrics: MetricsConfig = MetricsConfig()
+
+    @pydantic.field_validator("forward")
+    @classmethod
+    def _names_differ(cls, value: tuple[ForwardTarget, ...]) -> tuple[ForwardTarget, ...]:
+        names = [target.name for target in value]
+        if len(set(names)) < len(names):
+            raise ValueError("each forward needs a name of its own")
+        return value
