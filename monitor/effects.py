@@ -155,7 +155,7 @@ def _moved(step: Step, advance: Advance | None, given_campaign: str = "") -> Adv
     if message.campaign:
         _count(step, before, message)
         if before is None or not before.campaign:
-            step.known.recent[message.phone_number_id, message.recipient] = message.wamid
+            step.recent[message.phone_number_id, message.recipient] = message.wamid
     return advance if message is advance.message else msgspec.structs.replace(advance, message=message)
 
 
@@ -169,7 +169,7 @@ def _converse(step: Step, event: InboundMessage) -> None:
     if event.sender and event.message_type not in _NO_WINDOW:
         closes_at = event.occurred_at + WINDOW_SECONDS
         step.conversations.append(Window(event.phone_number_id, event.sender, closes_at, event.alias))
-    wamid = event.context or step.known.recent.get((event.phone_number_id, event.sender), "")
+    wamid = event.context or step.newest_to(event.phone_number_id, event.sender)
     answered = step.message(wamid) if wamid else None
     if answered is None or answered.direction != "outbound" or answered.replied_at is not None:
         return

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -14,6 +14,7 @@ from monitor.states import State
 
 NUMBERS_MOST = 10_000  # in memory; those that were silent longest go first
 STATES_MOST = 10_000
+RECENT_MOST = 100_000  # pairs of number and person, about 300 bytes each
 PERSONS_RESENDS_MOST = 64  # of one person that a success is compared with
 SEEN_EVERY_SECONDS = 3600.0  # how often it is noted that a number is still there
 
@@ -76,9 +77,18 @@ class Memory:
         self.numbers: OrderedDict[str, Number] = OrderedDict()
         self.wabas: dict[str, str] = {}
         self.phone_number_ids: dict[str, str] = {}
+        self.recent: OrderedDict[tuple[str, str], str] = OrderedDict()
         self.states: OrderedDict[str, State] = OrderedDict()
         self.conversations = Conversations()
         self.waiting = Waiting()
+
+    def learn_recent(self, recent: Mapping[tuple[str, str], str]) -> None:
+        """Take up the newest campaign message from a number to a person, for answers without context."""
+        for pair, wamid in recent.items():
+            self.recent[pair] = wamid
+            self.recent.move_to_end(pair)
+        while len(self.recent) > RECENT_MOST:
+            self.recent.popitem(last=False)
 
     def learn(self, numbers: Iterable[Number], states: Iterable[State]) -> None:
         """Take up numbers and states as they are now; the newest stand last."""

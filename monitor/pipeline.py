@@ -102,6 +102,7 @@ class Pipeline:
         memory.learn(await store.numbers(), await store.states())
         memory.conversations.learn(await store.conversations(now))
         memory.waiting.learn(await store.waiting_resends())
+        memory.learn_recent(await store.recent_campaign_messages())
         self.is_loaded = True
         await self._rebuild_windows()
         self.is_ready = True
@@ -169,6 +170,7 @@ class Pipeline:
         memory = self.memory
         memory.standing = standing.forget(step.standing, now) if step.changes else step.standing
         memory.learn(step.numbers.values(), step.states.values())
+        memory.learn_recent(step.recent)
         memory.conversations.learn(step.conversations)
         memory.conversations.forget(step.forgotten)
         memory.waiting.learn(change for change in step.changes if isinstance(change, Resend))
@@ -217,7 +219,6 @@ class Pipeline:
             await store.messages(list(asked.wamids)) if asked.wamids else {},
             await store.seen(list(asked.keys)) if asked.keys else {},
             resends,
-            await store.recent_campaign_messages(list(asked.answering)) if asked.answering else {},
             await store.stopped(list(asked.people)) if asked.people else set(),
         )
 
@@ -231,9 +232,8 @@ class Pipeline:
                     asked.people.add(event.recipient)
                     self._ask_new_codes(asked, event)
             case InboundMessage():
-                asked.wamids.update(filter(None, (event.wamid, event.context)))
-                if not event.context:
-                    asked.answering.add((event.phone_number_id, event.sender))
+                answered = event.context or self.memory.recent.get((event.phone_number_id, event.sender), "")
+                asked.wamids.update(filter(None, (event.wamid, answered)))
                 self._ask_new_codes(asked, event)
             case Sent():
                 asked.wamids.add(event.wamid)
@@ -308,7 +308,6 @@ class _Asked:
         self.resend_ids: set[str] = set()
         self.claimed_ids: set[str] = set()
         self.people: set[str] = set()
-        self.answering: set[tuple[str, str]] = set()
 
 
 def _feed(plan: Plan, windows: Windows, known: Known, entry: Entry, events: Sequence[Event]) -> None:

@@ -146,7 +146,7 @@ class World:
         self.settings = settings
         self.memory = Memory()
         self.windows = Windows()
-        self.known = Known({}, {}, {}, {}, set())
+        self.known = Known({}, {}, {}, set())
 
 
 def run(file: Path) -> tuple[int, list[Failure]]:

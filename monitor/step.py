@@ -29,13 +29,12 @@ class Settings(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct):
     """What the store remembers of the things that a batch speaks of.
 
-    `recent` is the wamid of the newest campaign message to a person from a number, `stopped` who wants no marketing.
+    `stopped` are those who want no marketing.
     """
 
     messages: dict[str, Message] = {}
     seen: dict[str, float] = {}
     resends: dict[str, Resend] = {}
-    recent: dict[tuple[str, str], str] = {}
     stopped: set[str] = set()
 
 
@@ -56,6 +55,7 @@ class Step:
         self.conversations: list[Window] = []
         self.counts: dict[tuple[str, str], int] = {}
         self.aliases: dict[str, str] = {}
+        self.recent: dict[tuple[str, str], str] = {}
         self.preferences: dict[str, tuple[bool, float]] = {}
         self.forgotten: list[str] = []
         self.facts: list[Fact] = []
@@ -72,6 +72,11 @@ class Step:
     def number(self, phone_number_id: str) -> Number | None:
         """Return what is known of a phone number by now."""
         return self.numbers.get(phone_number_id) or self.memory.numbers.get(phone_number_id)
+
+    def newest_to(self, phone_number_id: str, recipient: str) -> str:
+        """Return the wamid of the newest campaign message from a number to a person, empty for none."""
+        pair = (phone_number_id, recipient)
+        return self.recent.get(pair) or self.memory.recent.get(pair, "")
 
     def reported_since(self, phone_number_id: str) -> float | None:
         """Return since when the number's sends are reported to us."""

@@ -26,8 +26,8 @@ def page(name: str) -> str:
 def keys(model: type[pydantic.BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield field.alias or name
-        for part in re.findall(r"monitor\.config\.(\w+)", str(field.annotation)):
-            yield from keys(getattr(config, part))
+        for part in re.findall(r"monitor\.sections\.(\w+)", str(field.annotation)):
+            yield from keys(getattr(sections, part))
 
 
 @pytest.mark.parametrize("key", sorted(set(keys(sections.Config))))

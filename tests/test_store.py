@@ -275,7 +275,7 @@ async def test_a_person_is_found_over_all_buckets_and_newest_first(store: Sqlite
 
     page = await store.recent_messages("", 3, people=["me"], state="")
     rest = await store.recent_messages(page.next_cursor, 3, people=["me"], state="")
-    newest = await store.recent_campaign_messages([("200", "me"), ("201", "me"), ("200", "you")])
+    newest = await store.recent_campaign_messages()
 
     assert [one.wamid for one in page.items] == ["wamid.4000", "wamid.3000", "wamid.2000"]
     assert [one.wamid for one in rest.items] == ["wamid.1000", "wamid.0"]

@@ -30,7 +30,7 @@ class World:
         self.settings = settings or setting.settings()
         self.memory = Memory()
         self.windows = Windows()
-        self.known = Known({}, {}, {}, {}, set())
+        self.known = Known({}, {}, {}, set())
         self.counts: Counter[tuple[str, str]] = Counter()
         self.facts: list[Fact] = []
         self.position = 0
@@ -48,6 +48,7 @@ class World:
             self.counts[key] += count
         self.memory.standing = step.standing
         self.memory.learn(step.numbers.values(), step.states.values())
+        self.memory.learn_recent(step.recent)
         self.memory.conversations.learn(step.conversations)
         self.memory.conversations.forget(step.forgotten)
         self.facts.extend(step.facts)

@@ -11,11 +11,8 @@ import msgspec
 NEWEST = "(SELECT COALESCE(MAX(rowid), 0) >> 10 FROM messages)"  # the bucket that new messages go to, as SQL
 
 
-def listed(db: sqlite3.Connection, most: int | None = None) -> str:
-    """Return the buckets that messages stand in as a JSON list, the newest of them where a number is given."""
+def listed(db: sqlite3.Connection) -> str:
+    """Return the buckets that messages stand in as a JSON list."""
     query = "SELECT (SELECT MIN(bucket) FROM messages), (SELECT MAX(bucket) FROM messages)"
     least, greatest = db.execute(query).fetchone()
-    if least is None:
-        return "[]"
-    first = least if most is None else max(least, greatest - most + 1)
-    return msgspec.json.encode(list(range(first, greatest + 1))).decode()
+    return "[]" if least is None else msgspec.json.encode(list(range(least, greatest + 1))).decode()

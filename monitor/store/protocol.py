@@ -195,8 +195,8 @@ class Store(Protocol):
         """Return these resends."""
         ...
 
-    async def recent_campaign_messages(self, answering: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
+    async def recent_campaign_messages(self) -> dict[tuple[str, str], str]:
+        """Return the wamid of the newest campaign message from each number to each person, the newest last."""
         ...
 
     async def stopped(self, people: Sequence[str]) -> set[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from monitor.actions import Alert, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
-from monitor.memory import NUMBERS_MOST, STATES_MOST, Number
+from monitor.memory import NUMBERS_MOST, RECENT_MOST, STATES_MOST, Number
 from monitor.standing import KEPT_SECONDS, Standing
 from monitor.states import State
 from monitor.store import buckets, rows
@@ -16,7 +16,6 @@ from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
 
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
-RECENT_BUCKETS = 1_024  # about a million messages: older ones are not looked at for a reply without context
 _T = TypeVar("_T")
 
 
@@ -102,15 +101,11 @@ def resends(db: sqlite3.Connection, where: str, *values: Any) -> list[Resend]:
     return [msgspec.json.decode(row[0], type=Resend) for row in found]
 
 
-def recent_campaign_messages(
-    db: sqlite3.Connection, answering: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
-    query = """SELECT wamid FROM json_each(?) AS places CROSS JOIN messages ON bucket = places.value AND recipient = ?
-        WHERE phone_number_id = ? AND campaign <> '' ORDER BY messages.rowid DESC LIMIT 1"""
-    newest = buckets.listed(db, RECENT_BUCKETS)
-    found = {pair: db.execute(query, (newest, pair[1], pair[0])).fetchone() for pair in answering}
-    return {pair: row[0] for pair, row in found.items() if row is not None}
+def recent_campaign_messages(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return the wamid of the newest campaign message from each number to each person, the newest last."""
+    query = """SELECT phone_number_id, recipient, wamid FROM messages
+        WHERE rowid > (SELECT MAX(rowid) FROM messages) - ? AND campaign <> '' ORDER BY rowid"""
+    return {(row[0], row[1]): row[2] for row in db.execute(query, (RECENT_MOST,))}
 
 
 def stopped(db: sqlite3.Connection, people: Sequence[str]) -> set[str]:

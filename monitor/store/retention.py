@@ -1,13 +1,12 @@
 """What is past retention goes, in steps so small that no delivery waits for one."""
 
 import sqlite3
-import time
 from collections.abc import Sequence
 
 import msgspec
 
-STEP_SECONDS = 0.010  # what a step may take of the writer: a fifth of the stall that deliveries may see
-ROWS_LEAST, ROWS_MOST = 16, 256  # each dirties a page of the index by wamid, which the commit must write
+STEP_SECONDS = 0.020  # what a step may take until it is durable, so that deliveries never wait for more than 50 ms
+ROWS_LEAST, ROWS_MOST = 8, 256
 _SCANNED = 4  # rows looked at for each that may go: those that are still awaited stay, and are passed over
 
 
@@ -20,17 +19,18 @@ class Retention:
 
     def prune(self, db: sqlite3.Connection, before: float, campaigns_before: float, forward_to: Sequence[str]) -> int:
         """Remove a step's worth; return how many rows went, 0 when the walk is at its end."""
-        started = time.perf_counter()
         removed = _journal(db, before, self._rows, forward_to)
         passed, gone = _messages(db, before, self._after_rowid, self._rows)
         self._after_rowid = passed
         removed += gone + _small(db, before, campaigns_before, self._rows)
-        seconds = time.perf_counter() - started
-        if seconds > STEP_SECONDS:
-            self._rows = max(ROWS_LEAST, int(self._rows * STEP_SECONDS / seconds))
-        elif removed >= self._rows:
-            self._rows = min(ROWS_MOST, self._rows + self._rows // 4 + 1)
         return removed + (passed > 0)
+
+    def took(self, seconds: float) -> None:
+        """Learn how long the last step took until it was durable; the next one takes fewer rows, or a few more."""
+        if seconds > STEP_SECONDS:
+            self._rows = max(ROWS_LEAST, self._rows // 2)
+        else:
+            self._rows = min(ROWS_MOST, self._rows + 8)
 
 
 def _journal(db: sqlite3.Connection, before: float, limit: int, forward_to: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,9 +151,9 @@ class SqliteStore:
         found = await self._read(lambda db: queries.resends(db, "id IN (SELECT value FROM json_each(?))", wanted))
         return {resend.id: resend for resend in found}
 
-    async def recent_campaign_messages(self, answering: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Return the wamid of the newest campaign message from a number to a person, for each such pair."""
-        return await self._read(lambda db: queries.recent_campaign_messages(db, answering))
+    async def recent_campaign_messages(self) -> dict[tuple[str, str], str]:
+        """Return the wamid of the newest campaign message from each number to each person, the newest last."""
+        return await self._read(queries.recent_campaign_messages)
 
     async def stopped(self, people: Sequence[str]) -> set[str]:
         """Return which of these people want no marketing messages."""
@@ -293,8 +294,10 @@ class SqliteStore:
 
         A step takes a few milliseconds of the writer, so that no delivery waits for it.
         """
-        steps = self._retention
-        return int(await self.writer.run(lambda db: steps.prune(db, before, campaigns_before, self.writer.forward_to)))
+        steps, started = self._retention, time.perf_counter()
+        removed = await self.writer.run(lambda db: steps.prune(db, before, campaigns_before, self.writer.forward_to))
+        steps.took(time.perf_counter() - started)
+        return int(removed)
 
     def size_bytes(self) -> int:
         """Return how much disk the store takes."""
