@@ -35,6 +35,7 @@ class Code(msgspec.Struct, frozen=True):
     hits: str = "message"
     retryable: str = "after_fix"
     seen_in: tuple[str, ...] = ()
+    meaning: str = ""
     advice: str = ""
     resend: Resending | None = None
 

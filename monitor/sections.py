@@ -178,6 +178,7 @@ class CodeConfig(_Strict):
     kind: Literal[codes.CLASSES] | None = pydantic.Field(default=None, alias="class")  # type: ignore[valid-type]
     hits: Literal[codes.HITS] | None = None  # type: ignore[valid-type]
     retryable: Literal[codes.RETRYABLE] | None = None  # type: ignore[valid-type]
+    meaning: str | None = None
     advice: str | None = None
     resend: ResendAdvice | None = None
 

@@ -135,6 +135,7 @@ def test_the_page_of_error_codes_is_the_catalogue_s() -> None:
 
 def test_every_code_has_its_advice_and_words_that_rules_can_match() -> None:
     for code in codes.catalogue().codes.values():
+        assert code.meaning, code.code
         assert code.advice, code.code
         assert code.title, code.code
         assert (code.kind in codes.CLASSES, code.hits in codes.HITS, code.retryable in codes.RETRYABLE) == (True,) * 3

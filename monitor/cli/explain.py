@@ -89,17 +89,18 @@ def markdown(known: Catalogue) -> str:
     """Return the page of all codes, by class."""
     lines = [_PAGE.format(len(known.codes)).rstrip()]
     for kind in sorted({one.kind for one in known.codes.values()}):
-        lines += ["", f"## {kind}", "", "| code | title | hits | again | what to do |"]
-        lines += ["|---|---|---|---|---|"]
+        lines += ["", f"## {kind}", "", "| code | title | hits | again | what happened | what to do |"]
+        lines += ["|---|---|---|---|---|---|"]
         for one in (one for one in known.codes.values() if one.kind == kind):
             again = one.retryable.replace("_", " ") + (f", {resends.schedule(one.resend)}" if one.resend else "")
-            cells = (str(one.code), one.title, one.hits.replace("_", " "), again, one.advice)
+            cells = (str(one.code), one.title, one.hits.replace("_", " "), again, one.meaning, one.advice)
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _lines(found: Code) -> list[tuple[str, str]]:
     lines = [
+        ("means", found.meaning),
         ("do", found.advice),
         ("class", found.kind),
         ("hits", found.hits),
