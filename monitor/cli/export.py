@@ -1,16 +1,20 @@
 """`export`: journal and messages as Parquet."""
 
 import importlib.util
+import io
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from monitor import config
+from monitor import config, partitions
 from monitor import export as exports
 from monitor.document import Mistaken
-from monitor.export import TABLES, ExportError, Options, Partition
+from monitor.export import ExportError, Options
+from monitor.partitions import TABLES, Partition, UnreadableError
 from monitor.store.sqlite import SCHEMA_VERSION
 
 FAILED, WRONG = 1, 2
@@ -32,7 +36,11 @@ _day = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--table", type=click.Choice([*TABLES, "all"]), default="all", show_default=True, help="What to export.")
 @click.option("--since", type=_day, help="First day, in UTC.")
 @click.option("--until", type=_day, help="Last day, in UTC.")
-@click.option("--with-bodies", is_flag=True, help="Also Meta's own bytes, in which phone numbers and texts stand.")
+@click.option(
+    "--with-bodies",
+    is_flag=True,
+    help="Also Meta's own bytes, in which phone numbers and texts stand; left out otherwise.",
+)
 def export(
     config_file: Path,
     form: str,
@@ -52,23 +60,22 @@ def export(
         until.date() if until is not None else None,
         with_bodies,
     )
+    waiting: list[Partition] = []
+    shown = sys.stderr if sys.stderr.isatty() else io.StringIO()  # elsewhere click would still write the label
     try:
-        path = config.load(config_file).store_path
-        out.mkdir(parents=True, exist_ok=True)
-        db = exports.connect(path, SCHEMA_VERSION)
-        waiting = exports.due(db, options, exports.read_manifest(out))
-        total = sum(partition.rows for partition in waiting)
-        with click.progressbar(length=total, label="exporting", file=sys.stderr, show_pos=True) as bar:
+        source = partitions.connect(config.load(config_file).store_path, SCHEMA_VERSION)
+        with closing(source.db), click.progressbar(length=1, label="exporting", file=shown, show_pos=True) as bar:
 
-            def progress(partition: Partition) -> None:
-                bar.update(partition.rows)
+            def begin(found: Sequence[Partition]) -> None:
+                waiting.extend(found)
+                bar.length = sum(partition.rows for partition in found)
 
-            counts = exports.run(db, out, options, progress)
+            counts = exports.run(source, out, options, lambda partition: bar.update(partition.rows), begin)
     except Mistaken as error:
         for mistake in error.mistakes:
             click.echo(str(mistake), err=True)
         sys.exit(WRONG)
-    except (ExportError, OSError) as error:
+    except (ExportError, UnreadableError, OSError) as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(FAILED)
     click.echo(", ".join(f"{name}: {count} rows" for name, count in counts.items()) + f" in {len(waiting)} partitions")
