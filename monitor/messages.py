@@ -206,7 +206,7 @@ def judge(message: Message, at: float, policy: Policy, reported_since: float | N
 
 def reconsidered(message: Message, policy: Policy, reported_since: float | None = None) -> Message:
     """Return the message with the time at which it must be judged, as the policy has it."""
-    if message.state == "delivered" and reported_since is None:
+    if reported_since is None and message.state in {"delivered", "failed"}:
         due_at = None
     else:
         due_at = min((due_at for _, due_at in _deadlines(message, policy, reported_since)), default=None)
