@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from monitor import payloads
+from monitor.store.sqlite import TAIL_BYTES
 from tests.harness import meta, patience
 from tests.harness.meta import NUMBER, WABA_ID, Meta
 from tests.harness.sidecar import CORE_RULES, Sidecar
@@ -188,6 +189,7 @@ def test_a_flood_of_made_up_numbers_leaves_memory_and_metrics_bounded(sidecar: S
     time.sleep(1.1)
 
     assert len(sidecar.get("/metrics").body) < size * 1.1
-    assert resident_kilobytes() < memory + 60_000
+    held_kilobytes = TAIL_BYTES // 1024  # what the journal may keep in memory for a pipeline that is behind
+    assert resident_kilobytes() < memory + held_kilobytes + 20_000
     assert sidecar.metric("whatsapp_monitor_labels_dropped_total", label="phone_number_id") > 90_000
     assert sidecar.get(f"/v1/gate/9{99_999:014d}").status == 200
