@@ -7,7 +7,7 @@ import msgspec
 
 from monitor.account import Restriction
 
-SCOPES = ("all", "waba", "phone_number", "template", "country", "recipient")
+SCOPES = ("all", "waba", "phone_number", "category", "template", "campaign", "country", "recipient")
 LANES = ("all", "business_initiated", "marketing")
 SEVERITIES = ("critical", "warning", "info")
 EVIDENCE_KEPT = 20  # the newest; the count goes on
@@ -49,10 +49,15 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     template: str = ""
     campaign: str = ""
     restriction: str = ""
+    country: str = ""
 
 
 class PauseAction(msgspec.Struct, frozen=True):
-    """Stop outbound sending in a scope; `seconds` None means until someone resumes."""
+    """Stop outbound sending in a scope, or with `per_second` slow it down; `seconds` None means until someone resumes.
+
+    `until_cleared` ends it with its firing. A rate doubles with each of `steps` of `step_seconds` once `seconds` are
+    over, and after the last one sending is free. `waba_id` is the account within which a narrower scope counts.
+    """
 
     rule: str
     summary: str
@@ -62,15 +67,32 @@ class PauseAction(msgspec.Struct, frozen=True):
     seconds: float | None
     asked_scope: str
     evidence: tuple[Evidence, ...]
+    waba_id: str = ""
+    firing_id: str = ""
+    until_cleared: bool = False
+    per_second: float | None = None
+    steps: int = 0
+    step_seconds: float = 0.0
+
+
+class ResumeAction(msgspec.Struct, frozen=True):
+    """Release what rules have paused in a scope: all of them, or those that are named."""
+
+    rule: str
+    summary: str
+    scope: str
+    scope_id: str
+    rules: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
 
 
 class FlagAction(msgspec.Struct, frozen=True):
-    """Put something before a human; `sources` are the top values of each evidence field with their counts."""
+    """Put something before a human; `sources` are the top values of each evidence field, None for as they were."""
 
     rule: str
     summary: str
     group: tuple[tuple[str, str], ...]
-    sources: dict[str, dict[str, int]]
+    sources: dict[str, dict[str, int]] | None
     evidence: tuple[Evidence, ...]
 
 
@@ -83,22 +105,60 @@ class ResendAction(msgspec.Struct, frozen=True):
 
 
 class AlertAction(msgspec.Struct, frozen=True):
-    """Tell the on-call person; the alert lasts as long as the pause of the same rule, else until it has been quiet."""
+    """Tell the on-call person. The alert lasts as long as the pause of the same rule, else until it has been quiet.
+
+    Where `quiet_seconds` is None, it lasts as long as its firing.
+    """
 
     rule: str
     summary: str
     severity: str
     group: tuple[tuple[str, str], ...]
-    quiet_seconds: float
+    quiet_seconds: float | None
+    evidence: tuple[Evidence, ...]
+    firing_id: str = ""
+    runbook: str = ""
+
+
+class AnnotateAction(msgspec.Struct, frozen=True):
+    """Leave a note in the audit log."""
+
+    rule: str
+    text: str
     evidence: tuple[Evidence, ...]
 
 
-Action = PauseAction | FlagAction | ResendAction | AlertAction
-ACTION_NAMES = {PauseAction: "pause", FlagAction: "flag", ResendAction: "resend", AlertAction: "alert"}
+class WebhookAction(msgspec.Struct, frozen=True):
+    """Post the firing to one of the configured alert webhooks."""
+
+    rule: str
+    to: str
+    firing_id: str
+
+
+Action = (
+    PauseAction | ResumeAction | FlagAction | ResendAction | AlertAction | AnnotateAction | WebhookAction
+)  # fmt: skip
+_NAMES = {
+    ResumeAction: "resume", FlagAction: "flag", ResendAction: "resend", AlertAction: "alert",
+    AnnotateAction: "annotate", WebhookAction: "webhook",
+}  # fmt: skip
+ACTION_NAMES = ("pause", "throttle", *_NAMES.values())
+
+
+def name(action: Action) -> str:
+    """Return the action's name as rules write it."""
+    if isinstance(action, PauseAction):
+        return "pause" if action.per_second is None else "throttle"
+    return _NAMES[type(action)]
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """A stop of outbound sending: in force from `since` until `until` or its release."""
+    """A stop of outbound sending, or with `per_second` a slowdown: in force from `since` until `until` or its release.
+
+    `waba_id` is the account within which a scope narrower than a number counts, empty for all; `until_cleared` says
+    that it ends with its firing.
+    """
 
     id: str
     scope: str
@@ -118,6 +178,12 @@ class Pause(msgspec.Struct, frozen=True):
     released_by: str = ""
     release_reason: str = ""
     incident_id: str = ""
+    waba_id: str = ""
+    firing_id: str = ""
+    until_cleared: bool = False
+    per_second: float | None = None
+    steps: int = 0
+    step_seconds: float = 0.0
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -201,7 +267,10 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """What on-call hears: active while its pause is in force, else until `quiet_seconds` have passed in quiet."""
+    """What on-call hears: active while its pause is in force, else until `quiet_seconds` have passed in quiet.
+
+    Where those are None its firing's end sets `ended_at`. `sequence` counts how often it was told again.
+    """
 
     id: str
     rule: str
@@ -211,10 +280,14 @@ class Alert(msgspec.Struct, frozen=True):
     since: float
     last_at: float
     evidence_count: int
-    quiet_seconds: float
+    quiet_seconds: float | None
     code: int | None = None
     pause_ids: tuple[str, ...] = ()
     flag_id: str = ""
+    firing_id: str = ""
+    runbook: str = ""
+    ended_at: float | None = None
+    sequence: int = 0
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
@@ -233,10 +306,21 @@ def is_in_force(pause: Pause, now: float) -> bool:
     return pause.released_at is None and (pause.until is None or now < pause.until)
 
 
+def rate(pause: Pause, now: float) -> float:
+    """Return how many messages a second a pause in force lets through: none, or what its steps have come to."""
+    if pause.per_second is None or pause.until is None:
+        return pause.per_second or 0.0
+    restored_from = pause.until - pause.steps * pause.step_seconds
+    steps = int((now - restored_from) // pause.step_seconds) + 1 if pause.steps and now >= restored_from else 0
+    return pause.per_second * 2.0 ** min(steps, pause.steps)
+
+
 def alert_ended_at(alert: Alert, pauses: dict[str, Pause], now: float) -> float | None:
     """Return when the alert ended, or None while it is active; derived, never stored."""
+    if not alert.pause_ids and alert.quiet_seconds is None:
+        return alert.ended_at
     if not alert.pause_ids:
-        quiet_at = alert.last_at + alert.quiet_seconds
+        quiet_at = alert.last_at + (alert.quiet_seconds or 0.0)
         return quiet_at if now >= quiet_at else None
     ends: list[float] = []
     for pause_id in alert.pause_ids:

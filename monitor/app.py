@@ -11,7 +11,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from monitor import config as configuration
-from monitor import destinations, engine, logs, observe, pseudonyms, traces
+from monitor import destinations, engine, logs, observe, pseudonyms, rule_checks, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
@@ -23,6 +23,7 @@ from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
 from monitor.readings import Readings
 from monitor.receive import Door, Receiver
+from monitor.rules import RuleSet
 from monitor.senders import Channel
 from monitor.statements import Statements
 from monitor.step import Settings
@@ -36,6 +37,7 @@ PSEUDONYMS_CACHED = 4096  # each change names its number again
 PRUNE_SECONDS = 60.0
 PRUNE_STEP = 500
 JUDGED_MOST = 1_000  # messages in one tick
+TICK_SECONDS = 0.5  # how late a rule that waits for time may act
 CAMPAIGNS_SHOWN = 1_000
 DRAIN_SECONDS = 5.0
 EXPORT_SECONDS = 5.0
@@ -110,12 +112,17 @@ class App:
         self._start_outbox()
         await self._note_rules()
 
-    async def reload(self) -> tuple[Mistake, ...]:
-        """Take up the changed files, all or nothing; return what is wrong with them."""
+    async def reload(self, *, is_loosening_acknowledged: bool = False) -> tuple[Mistake, ...]:
+        """Take up the changed files, all or nothing; return what is wrong with them.
+
+        Rules that would stop less than those in force are wrong too, unless that is what was wanted.
+        """
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(configuration.load, self._path)
                 _check_fixed(self.loaded, loaded)
+                if not is_loosening_acknowledged:
+                    _check_loosened(self.loaded, loaded)
                 made = destinations.build(
                     loaded.config, loaded.directory, self.store, lambda: self.pipeline.standing, self.clock
                 )
@@ -206,23 +213,27 @@ class App:
             self._supervise(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
 
     async def _tick(self) -> None:
-        """Let time enter the journal: name the messages that must be judged since nothing was heard of them.
+        """Let time enter the journal where rules wait for it, and name the messages that must be judged in silence.
 
         After a longer absence Meta is given the buffer to deliver what it kept for us.
         """
         buffer_seconds = self.loaded.config.messages.buffer
         if self._away_seconds > buffer_seconds:
             await asyncio.sleep(buffer_seconds)
+        judge_at = 0.0
         while True:
             now = self.clock()
-            wamids = await self.store.due_messages(now, JUDGED_MOST)
-            if wamids:
+            wamids: list[str] = []
+            if now >= judge_at:
+                wamids = await self.store.due_messages(now, JUDGED_MOST)
+                judge_at = now if len(wamids) == JUDGED_MOST else now + self.loaded.config.messages.check_every
+            if wamids or self.pipeline.next_due_at <= now:
                 tick = msgspec.json.encode(Tick(now, tuple(wamids)))
                 position = await self.store.append(Arrival(TICK, now, tick))
                 if position is not None:
                     await self.pipeline.reach(position)
             if len(wamids) < JUDGED_MOST:
-                await asyncio.sleep(self.loaded.config.messages.check_every)
+                await asyncio.sleep(min(TICK_SECONDS, max(0.05, judge_at - now)))
 
     async def _retain(self) -> None:
         """Remove what is past retention, a little at a time so that deliveries never wait for it."""
@@ -262,6 +273,7 @@ class App:
             catalogue=lambda: self.metrics.catalogue,
             pauses=pauses,
             flags=lambda: self.pipeline.standing.flags.values(),
+            firings=lambda: self.pipeline.memory.firings.values(),
             backlog=lambda: self._backlog,
             resends=lambda: self._resends,
             lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
@@ -279,10 +291,10 @@ class App:
         )
 
 
-def settings(loaded: Loaded) -> Settings:
-    """Return how events take effect under a configuration."""
+def settings(loaded: Loaded, rule_set: RuleSet | None = None) -> Settings:
+    """Return how events take effect under a configuration, or under other rules than its own."""
     return Settings(
-        engine.plan(loaded.rule_set, loaded.catalogue()),
+        engine.plan(rule_set or loaded.rule_set, loaded.catalogue()),
         loaded.policy(),
         loaded.naming(),
         loaded.config.campaigns.reply_within,
@@ -328,6 +340,14 @@ def _check_fixed(old: Loaded, new: Loaded) -> None:
     changed = [name for name, (before, after) in fixed.items() if before != after]
     if changed:
         raise ValueError(f"{', '.join(changed)}: can't change while running; restart to take it up")
+
+
+def _check_loosened(old: Loaded, new: Loaded) -> None:
+    """Raise Mistaken where other rules would stop less than those in force."""
+    told = "; nothing was reloaded: repeat with --acknowledge-loosening if that is meant"
+    found = [Mistake("rules", 0, 0, "", f"{one}{told}") for one in rule_checks.loosened(old.rule_set, new.rule_set)]
+    if found:
+        raise Mistaken(found)
 
 
 async def _finished(tasks: set[asyncio.Task[None]], seconds: float) -> None:

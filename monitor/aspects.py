@@ -1,10 +1,11 @@
 """What rules can match of an event: its facts, one set for each error or restriction that it holds."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from monitor import account, codes
 from monitor.account import AccountUpdate
-from monitor.actions import Evidence
 from monitor.codes import Catalogue
 from monitor.events import (
     AccountEvent,
@@ -21,11 +22,32 @@ from monitor.events import (
     kind,
 )
 from monitor.messages import Message
+from monitor.sightings import About, Sighting
 
 EXPIRED_CODE = 131043  # an expired message of Meta's 2022 table; a presumed one is treated alike
 _NONE = MetaError(None, "", "")
 _EXPIRED = MetaError(EXPIRED_CODE, "", "")
 Facts = dict[str, str]
+_WITH_ERRORS = frozenset({"status", "message", "error", "send_failed", "new_code", "presumed_expired"})
+_OF_OURS = frozenset({"status", "sent", "send_failed", "presumed_expired", "anomaly"})
+_OF_ACCOUNT = frozenset({"account"})
+KINDS_OF: Mapping[str, frozenset[str]] = {
+    "origin": _WITH_ERRORS | _OF_ACCOUNT,
+    **dict.fromkeys(("code", "class", "hits", "retryable"), _WITH_ERRORS),
+    "status": frozenset({"status"}),
+    "message_type": frozenset({"message"}),
+    "anomaly": frozenset({"anomaly"}),
+    "country": frozenset({"status", "sent", "send_failed"}),
+    "recipient": _OF_OURS | {"message"},
+    "wamid": _OF_OURS | {"message"},
+    "campaign": _OF_OURS,
+    **dict.fromkeys(("category", "template"), _OF_OURS | _OF_ACCOUNT),
+    **dict.fromkeys(
+        ("event", "restriction", "violation", "ban_state", "decision", "severity", "alert_type", "alert_status",
+         "reason", "quality", "previous_quality", "template_status", "previous_category", "limit", "previous_limit",
+         "preference", "template_id", "language"), _OF_ACCOUNT),
+}  # fmt: skip
+"""Which kinds of event can have a fact; those that are not named here any kind can."""
 
 
 class Aspect(msgspec.Struct, frozen=True):
@@ -79,27 +101,29 @@ def of(known: Catalogue, event: MetaEvent, message: Message | None) -> list[Aspe
     return [Aspect({**whole, **_error(known, error)}, error) for error in found]
 
 
-def evidence(known: Catalogue, event: MetaEvent, aspect: Aspect, position: int, received_at: float) -> Evidence:
-    """Return the event as evidence, by one of its aspects."""
+def about(known: Catalogue, event: MetaEvent, aspect: Aspect) -> About:
+    """Return what sightings of such an event have in common, by one of its aspects."""
     facts, code = aspect.facts, codes.find(known, aspect.error.code)
-    return Evidence(
-        position=position,
+    return About(
         kind=facts["kind"],
-        at=event.occurred_at,
-        received_at=received_at,
         origin=facts.get("origin", ""),
         code=aspect.error.code,
         title=code.title if code is not None else "",
         waba_id=facts["waba_id"],
         phone_number_id=facts["phone_number_id"],
-        wamid=facts["wamid"],
-        recipient=facts["recipient"],
         category=facts.get("category", ""),
         source=event.callback_data[:64] if isinstance(event, Status | Sent | SendFailed) else "",
         template=facts.get("template", ""),
         campaign=facts.get("campaign", ""),
         restriction=facts.get("restriction", ""),
+        country=facts.get("country", ""),
     )
+
+
+def sighted(event: MetaEvent, facts: Facts, about: About, position: int, received_at: float) -> Sighting:
+    """Return the event as windows remember it; what claims to come from the future happened when we received it."""
+    at = min(event.occurred_at, received_at)
+    return Sighting(at, received_at, position, facts["wamid"], facts["recipient"], about)
 
 
 def _whole(event: MetaEvent, message: Message | None) -> Facts:
@@ -110,6 +134,7 @@ def _whole(event: MetaEvent, message: Message | None) -> Facts:
         "phone_number_id": getattr(event, "phone_number_id", ""),
         "recipient": getattr(event, "recipient", "") or getattr(event, "sender", ""),
         "wamid": getattr(event, "wamid", ""),
+        "country": getattr(event, "country", ""),
     }
     match event:
         case Status():

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pydantic
 
-from monitor import codes, document, rules, secrets
+from monitor import codes, document, rule_files, secrets, validation
 from monitor.campaigns import Naming
 from monitor.codes import Catalogue
 from monitor.document import Document, Mistake, Mistaken
@@ -75,7 +75,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     read = _with_variables(document.read(text, str(path)), environment, mistakes)
     directory = path.resolve().parent
     try:
-        config: Config = rules.validated(Config, read)
+        config: Config = validation.validated(Config, read)
     except Mistaken as error:
         mistakes.extend(error.mistakes)
         mistakes.extend(_mistakes_of_rules(read, directory))
@@ -100,7 +100,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     operator_tokens = gather(("web", "operator_tokens"), web.operator_tokens, web.operator_tokens_file, is_needed=False)
     rule_set = RuleSet((), "")
     try:
-        rule_set = rules.load(_rule_files(read, config.rules, directory))
+        rule_set = rule_files.load(_rule_files(read, config.rules, directory))
     except Mistaken as error:
         mistakes.extend(error.mistakes)
     if mistakes:
@@ -118,7 +118,7 @@ def _mistakes_of_rules(read: Document, directory: Path) -> tuple[Mistake, ...]:
     """Return what is wrong with the rules files of a configuration that is wrong elsewhere too."""
     part = read.value.get("rules", {}) if isinstance(read.value, dict) else {}
     try:
-        rules.load(_rule_files(read, RulesConfig.model_validate(part), directory))
+        rule_files.load(_rule_files(read, RulesConfig.model_validate(part), directory))
     except pydantic.ValidationError:
         return ()
     except Mistaken as error:

@@ -9,10 +9,7 @@ from monitor.outbox import Destination
 from monitor.sections import Config, Target
 from monitor.senders import RESEND_SECONDS, RESOLVED_SECONDS, Channel, SendError
 from monitor.standing import Standing
-from monitor.store.protocol import OutboxRow, Store
-
-ALERTMANAGER = "alertmanager"
-WEBHOOK = "webhook"
+from monitor.store.protocol import ALERTMANAGER, FIRING, WEBHOOK, OutboxRow, Store
 
 
 def names(config: Config) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
@@ -73,14 +70,25 @@ def _telling(
     """Send an alert as it stands at that moment: what is late in the outbox is never out of date."""
 
     async def send(row: OutboxRow) -> float | None:
-        alert: Alert | None = standing().alerts.get(row.reference) or await store.alert(row.reference)
+        now = clock()
+        if row.kind == FIRING:
+            firing = await store.firing(row.reference.partition(":")[0])
+            if firing is None:
+                raise SendError("firing_gone", is_permanent=True)
+            await senders.firing(channel, url, firing, now, page)
+            return None
+        alert_id, _, sequence = row.reference.partition("#")
+        alert: Alert | None = standing().alerts.get(alert_id) or await store.alert(alert_id)
         if alert is None:
             raise SendError("alert_gone", is_permanent=True)
-        now = clock()
+        if sequence and int(sequence) < alert.sequence:
+            return None  # a later reminder says the same
         ended_at = alert_ended_at(alert, standing().pauses, now)
         is_told = kind == WEBHOOK and row.sent > 0 and ended_at is None
         if not is_told:
             await sender(channel, url, alert, ended_at, now, page)
+        if sequence:
+            return None
         if ended_at is None:
             return now + RESEND_SECONDS
         if kind == WEBHOOK or now >= ended_at + RESOLVED_SECONDS:

@@ -5,7 +5,7 @@ from typing import assert_never
 
 import msgspec
 
-from monitor import aspects, campaigns, codes, engine, messages, resends, standing, states
+from monitor import aspects, campaigns, codes, engine, messages, resends, standing, states, turns
 from monitor.account import Preference
 from monitor.actions import Action, Incident, Moment, Resend, ResendAction
 from monitor.conversations import WINDOW_SECONDS, Window
@@ -44,7 +44,14 @@ _NO_WINDOW = frozenset({"system", "request_welcome"})  # not written by the cust
 
 
 def take(step: Step, event: Event, moment: Moment) -> int:
-    """Let one event take effect in the step; return how many record ids it used."""
+    """Let time pass up to the moment and one event take effect in the step; return how many record ids that used."""
+    if step.windows.next_at <= moment.now:
+        used = turns.advance(step, moment)
+        return used + _take(step, event, _later(moment, used))
+    return _take(step, event, moment)
+
+
+def _take(step: Step, event: Event, moment: Moment) -> int:
     if type(event) is Status:  # nearly all events are; matching the others takes half a microsecond
         return _happen(step, event, moment)
     match event:
@@ -81,24 +88,25 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
         step.facts.append(Fact(event, moment.now, is_repeated=True))
         return 0
     _meet(step, event, number, moment.now)
-    if type(event) is Status and not event.errors and not step.settings.plan.general and not step.known.resends:
+    plan = step.settings.plan
+    if type(event) is Status and not event.errors and not step.known.resends and engine.is_unwatched(plan, event):
         step.facts.append(Fact(event, moment.now, False, advance))  # the usual status: no rule can match it
         return _derive(step, event, advance, moment, 0) if advance is not None and advance.contradictions else 0
     before_changes = len(step.changes)
     message = step.message(advance.message.wamid) if advance is not None else None
-    step.standing, heard = standing.hear(step.standing, step.settings.plan.catalogue, event, moment)
+    step.standing, heard = standing.hear(step.standing, plan.catalogue, event, moment)
     step.learn(heard)
-    actions = engine.evaluate(step.settings.plan, step.windows, event, moment.position, moment.now, message)
-    if actions:
-        step.standing, changes = standing.decide(step.standing, actions, moment)
-        step.learn(changes)
-    used = len(actions)
+    outcome = engine.evaluate(plan, step.windows, event, moment.position, moment.now, message)
+    effect = turns.take(step, outcome.signals, moment)
+    used = effect.used
     if message is not None and advance is not None:
-        used += _resend(step, event, advance, message, actions, _later(moment, used))
+        used += _resend(step, event, advance, message, effect.actions, _later(moment, used))
     if heard and any(isinstance(change, Incident) for change in heard):
         used += 1
     changed = tuple(step.changes[before_changes:])
-    step.facts.append(Fact(event, moment.now, False, advance, tuple(actions), changed))
+    step.facts.append(
+        Fact(event, moment.now, False, advance, effect.actions, changed, effect.shadowed, outcome.matched, outcome.late)
+    )
     return _derive(step, event, advance, moment, used)
 
 
@@ -348,9 +356,10 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
             retry = step.message(act.wamid)
             changes = list(resends.settle(known.resends, {act.wamid: retry} if retry else {}, act, moment))
         case RulesLoaded():
-            changes = standing.adopt(act, moment)
+            changes = [*standing.adopt(act, moment), *turns.adopt(step, moment)]
         case PersonForgotten():
             step.standing, changes = standing.forget_people(step.standing, act, moment)
+            changes = [*changes, *turns.forget(step, act.people, moment)]
             step.forgotten.extend(act.people)
         case IncidentClosed():
             step.standing, changes = standing.close(step.standing, act, moment)

@@ -1,217 +1,194 @@
-"""Rules over events: which actions follow from one event, given the windows of those before it.
+"""Rules over events: what one event, or the passing of time, says of the conditions of all rules.
 
-The only input is the journal: each event's own time and its delivery's time of receipt. So live, replay and tests give
-the same actions from the same journal, in whatever batches it is read.
+The only input is the journal: each event's own time and its delivery's time of receipt. So live, replay, tests and
+backtests give the same signals from the same journal, in whatever batches it is read.
 """
 
-import bisect
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import re2
 
-from monitor import aspects
-from monitor.actions import (
-    EVIDENCE_KEPT,
-    SCOPES,
-    Action,
-    AlertAction,
-    Evidence,
-    FlagAction,
-    PauseAction,
-    ResendAction,
-)
-from monitor.aspects import Facts
+from monitor import aspects, conditions, expressions, intervals
+from monitor.aspects import KINDS_OF, Facts
 from monitor.codes import Catalogue
-from monitor.events import MetaEvent
+from monitor.conditions import MATCH, OTHER, Group, Held
+from monitor.events import MetaEvent, Status
+from monitor.grammar import FACTS
 from monitor.messages import Message
-from monitor.rules import Between, FlagSpec, Like, OneOf, PauseSpec, Rule, RuleSet, Test
+from monitor.rules import Between, Condition, Like, Matcher, OneOf, Rule, RuleSet, Test, Tests
+from monitor.windows import Timer, Windows
 
-LATENESS_SECONDS = 3600.0  # how much later than its neighbours an event may arrive and still share their window
-ENTRIES_MOST = 20_000  # per window; twice the highest `at_least`
-GROUPS_MOST = 10_000  # per rule; the group that has been silent longest goes first
-SOURCES_FROM = 1_000  # the newest entries that the top sources are counted from
-SOURCES_MOST = 5
-QUIET_SECONDS = 300.0  # an alert without a pause ends after this long without evidence, as Alertmanager's default
+MUTED_SECONDS = 60.0  # how soon after a mute interval silence is looked at again
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """One matcher of one rule's condition, and what an event that it matches is to that condition."""
+
+    rule: Rule
+    condition: Condition
+    matcher: Matcher
+    role: str
+    when: Callable[[Facts], bool] | None
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Rules indexed by the codes that they name, so that an event meets only those that it can match.
+    """Rules indexed by the rarest value that each of them names, so that an event meets only those it may match.
 
-    `horizon_seconds` is how far back the journal must be read to fill the windows, 0 where no rule counts.
+    `order` numbers the conditions; `index` gives the watches by fact and value, `general` those that name none.
+    `plain_statuses` are the names of statuses without errors that some rule waits for, None for any.
+    `horizon_seconds` is how far back the journal must be read to fill the windows, `errors_horizon_seconds` the same
+    for rules that only an error can match.
     """
 
     catalogue: Catalogue
-    by_code: dict[str, tuple[Rule, ...]]
-    general: tuple[Rule, ...]
+    rules: dict[str, Rule]
+    order: dict[str, int]
+    index: tuple[tuple[str, dict[str, tuple[Watch, ...]]], ...]
+    general: tuple[Watch, ...]
+    plain_statuses: frozenset[str] | None
     hash: str
     horizon_seconds: float
-    counts_only_errors: bool
+    errors_horizon_seconds: float
 
 
-class Window:
-    """The matching events of one rule and group, sorted by event time."""
+class Signal(msgspec.Struct, frozen=True):
+    """What is to be said of one rule in one group: its condition, or its `clear:`, holds or does not."""
 
-    __slots__ = ("entries",)
-
-    def __init__(self) -> None:
-        self.entries: list[Evidence] = []
-
-    def add(self, evidence: Evidence, within_seconds: float) -> None:
-        """Insert an event and forget those that no later one can share a window with."""
-        oldest = evidence.received_at - within_seconds - LATENESS_SECONDS
-        if self.entries and self.entries[0].received_at < oldest:
-            self.entries = [entry for entry in self.entries if entry.received_at >= oldest]
-        bisect.insort(self.entries, evidence, key=_at)
-        if len(self.entries) > ENTRIES_MOST:
-            del self.entries[: len(self.entries) - ENTRIES_MOST]
-
-    def around(self, evidence: Evidence, within_seconds: float, at_least: int) -> list[Evidence]:
-        """Return the entries of the fullest stretch of `within_seconds` that holds the event, if they are enough."""
-        first = bisect.bisect_left(self.entries, evidence.at - within_seconds, key=_at)
-        last = bisect.bisect_right(self.entries, evidence.at + within_seconds, key=_at)
-        near = self.entries[first:last]
-        if len(near) < at_least:
-            return []
-        best = (0, 0)
-        end = 0
-        for start, entry in enumerate(near):
-            if entry.at > evidence.at:
-                break
-            while end < len(near) and near[end].at <= entry.at + within_seconds:
-                end += 1
-            if end - start > best[1] - best[0]:
-                best = (start, end)
-            if end == len(near):
-                break
-        found = near[best[0] : best[1]]
-        return found if len(found) >= at_least else []
+    rule: Rule
+    group: Group
+    is_clear: bool
+    held: Held
+    at: float
 
 
-class Windows:
-    """All windows of the rules in force: memory only, rebuilt from the journal at start and after a failed commit."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What one event says of all rules; `late` are those for which it came too late."""
 
-    def __init__(self) -> None:
-        self._rules: dict[str, OrderedDict[tuple[str, ...], Window]] = {}
+    signals: tuple[Signal, ...] = ()
+    matched: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
-    def of(self, rule: Rule, group: tuple[str, ...]) -> Window:
-        """Return the window of a rule's group, making room where there are too many."""
-        groups = self._rules.setdefault(rule.name, OrderedDict())
-        window = groups.get(group)
-        if window is None:
-            window = groups[group] = Window()
-            if len(groups) > GROUPS_MOST:
-                groups.popitem(last=False)
-        else:
-            groups.move_to_end(group)
-        return window
+
+class _Hit:
+    """What an event is to one condition, by the first of its errors that matches."""
+
+    __slots__ = ("aspect", "roles", "watch")
+
+    def __init__(self, watch: Watch, aspect: aspects.Aspect) -> None:
+        self.watch = watch
+        self.aspect = aspect
+        self.roles = {watch.role}
+
+
+NOTHING = Outcome()
 
 
 def plan(rule_set: RuleSet, catalogue: Catalogue) -> Plan:
     """Index the rules; the catalogue says what a code's class is, what it hits and whether to retry."""
-    by_code: dict[str, list[Rule]] = {}
-    general: list[Rule] = []
-    for rule in rule_set.rules:
-        test = dict(rule.tests).get("code")
-        if isinstance(test, OneOf):
-            for code in test.values:
-                by_code.setdefault(code, []).append(rule)
-        else:
-            general.append(rule)
-    longest = max((rule.within_seconds for rule in rule_set.rules if rule.count_at_least > 1), default=None)
+    found = [watch for rule in rule_set.rules for watch in watches(rule)]
+    shared = Counter(
+        (fact, value)
+        for watch in found
+        for fact, test in watch.matcher.tests
+        if isinstance(test, OneOf)
+        for value in test.values
+    )
+    index: dict[str, dict[str, list[Watch]]] = {}
+    general: list[Watch] = []
+    for watch in found:
+        named = {fact: test.values for fact, test in watch.matcher.tests if isinstance(test, OneOf)}
+        if not named:
+            general.append(watch)
+            continue
+        rarest = min(named, key=lambda fact: sum(shared[fact, value] for value in named[fact]))
+        for value in named[rarest]:
+            index.setdefault(rarest, {}).setdefault(value, []).append(watch)
+    horizons = [
+        (conditions.horizon_seconds(rule, condition), _needs_errors(condition))
+        for rule in rule_set.rules
+        for condition in filter(None, (rule.condition, rule.clear))
+    ]
     return Plan(
         catalogue,
-        {code: tuple(rules) for code, rules in by_code.items()},
+        {rule.name: rule for rule in rule_set.rules},
+        {watch.condition.id: number for number, watch in enumerate(found)},
+        tuple((fact, {value: tuple(found) for value, found in values.items()}) for fact, values in index.items()),
         tuple(general),
+        _plain_statuses(found),
         rule_set.hash,
-        0.0 if longest is None else longest + LATENESS_SECONDS,
-        all(rule.count_at_least == 1 for rule in general),
+        max((seconds for seconds, needs_errors in horizons if not needs_errors), default=0.0),
+        max((seconds for seconds, _ in horizons), default=0.0),
     )
 
 
 def evaluate(
     plan: Plan, windows: Windows, event: MetaEvent, position: int, received_at: float, message: Message | None = None
-) -> list[Action]:
-    """Return the actions that follow from one event, in the order of the rules; enters the event in the windows.
+) -> Outcome:
+    """Return what follows from one event, in the order of the rules; enters the event in the windows.
 
     `message` is what is known of the message that the event is about.
     """
-    if not plan.general and not aspects.errors(event):
-        return []
-    actions: list[Action] = []
-    fired: set[str] = set()  # a rule acts once for an event, however many of its errors match
+    if is_unwatched(plan, event):
+        return NOTHING
+    hits: dict[str, _Hit] = {}  # a rule acts once for an event, however many of its errors match
     for aspect in aspects.of(plan.catalogue, event, message):
-        facts = aspect.facts
-        for rule in (*plan.by_code.get(facts.get("code", ""), ()), *plan.general):
-            if rule.name not in fired and all(_holds(test, facts.get(name, "")) for name, test in rule.tests):
-                fired.add(rule.name)
-                evidence = aspects.evidence(plan.catalogue, event, aspect, position, received_at)
-                actions.extend(_fire(rule, windows, facts, evidence))
-    return actions
+        for watch in _candidates(plan, aspect.facts):
+            if not matches(watch, aspect.facts):
+                continue
+            hit = hits.get(watch.condition.id)
+            if hit is None:
+                hits[watch.condition.id] = _Hit(watch, aspect)
+            else:
+                if watch.role == MATCH and MATCH not in hit.roles:
+                    hit.aspect = aspect
+                hit.roles.add(watch.role)
+    return _entered(plan, windows, event, hits, position, received_at) if hits else NOTHING
 
 
-def _fire(rule: Rule, windows: Windows, facts: Facts, evidence: Evidence) -> Iterator[Action]:
-    matching: Sequence[Evidence] = (evidence,)
-    if rule.count_at_least > 1:
-        window = windows.of(rule, tuple(facts.get(name, "") for name in rule.by))
-        window.add(evidence, rule.within_seconds)
-        matching = window.around(evidence, rule.within_seconds, rule.count_at_least)
-        if not matching:
-            return
-    newest = tuple(matching[-EVIDENCE_KEPT:])
-    group = tuple((name, facts.get(name, "")) for name in rule.by)
-    pause: PauseAction | None = None
-    for spec in rule.actions:
-        if spec.pause is not None:
-            pause = _pause(rule, spec.pause, facts, newest)
-            yield pause
-        elif spec.flag is not None:
-            yield FlagAction(rule.name, rule.summary, group, _sources(spec.flag, matching), newest)
-        elif spec.resend is not None:
-            yield ResendAction(rule.name, spec.resend.after, newest)
-    for spec in rule.actions:
-        if spec.alert is not None:
-            about = ((pause.scope, pause.scope_id),) if pause else group or _sender(facts)
-            quiet_seconds = max(QUIET_SECONDS, 2 * rule.within_seconds)
-            yield AlertAction(rule.name, rule.summary, spec.alert.severity, about, quiet_seconds, newest)
+def is_unwatched(plan: Plan, event: MetaEvent) -> bool:
+    """Say whether no rule waits for such an event, as for most statuses."""
+    if type(event) is not Status or event.errors:
+        return not (plan.index or plan.general)
+    return plan.plain_statuses is not None and event.status not in plan.plain_statuses
 
 
-def _pause(rule: Rule, spec: PauseSpec, facts: Facts, evidence: tuple[Evidence, ...]) -> PauseAction:
-    scope, scope_id = _told_scope(spec.scope, facts)
-    return PauseAction(rule.name, rule.summary, scope, scope_id, spec.lane, spec.seconds, spec.scope, evidence)
+def matches(watch: Watch, facts: Facts) -> bool:
+    """Say whether an event with these facts is one that a watch waits for."""
+    matcher = watch.matcher
+    return (
+        all(holds(test, facts.get(name, "")) for name, test in matcher.tests)
+        and not any(all(holds(test, facts.get(name, "")) for name, test in unless) for unless in matcher.unless)
+        and (watch.when is None or watch.when(facts))
+    )
 
 
-def _told_scope(asked: str, facts: Facts) -> tuple[str, str]:
-    """Return the asked scope or the next narrower one whose id the event tells; everything where it tells none."""
-    ids = {
-        "waba": facts["waba_id"],
-        "phone_number": facts["phone_number_id"],
-        "template": facts.get("template", ""),
-        "recipient": facts["recipient"],
-    }
-    if asked != "all":
-        for scope in SCOPES[SCOPES.index(asked) :]:
-            if ids.get(scope):
-                return scope, ids[scope]
-    return "all", ""
+def expire(plan: Plan, windows: Windows, timer: Timer) -> Signal | None:
+    """Return what silence says at a timer's time."""
+    rule = plan.rules.get(timer.condition.partition("/")[0])
+    if rule is None:
+        return None
+    is_clear = timer.condition != rule.condition.id
+    condition = rule.clear if is_clear else rule.condition
+    if condition is None:
+        return None
+    if not is_clear and not is_active(rule, timer.at):
+        windows.wake_at(msgspec.structs.replace(timer, at=timer.at + MUTED_SECONDS))
+        return None
+    held = conditions.expire(windows, condition, timer)
+    return None if held is None else Signal(rule, timer.group, is_clear, held, timer.at)
 
 
-def _sources(spec: FlagSpec, matching: Sequence[Evidence]) -> dict[str, dict[str, int]]:
-    newest = matching[-SOURCES_FROM:]
-    sources: dict[str, dict[str, int]] = {}
-    for name in spec.evidence:
-        values = Counter(str(value) for entry in newest if (value := getattr(entry, name, None)) not in {None, ""})
-        if values:
-            sources[name] = dict(values.most_common(SOURCES_MOST))
-    return sources
+def is_active(rule: Rule, at: float) -> bool:
+    """Say whether a rule may fire at a time."""
+    return (not rule.active or any(intervals.any_holds(one, at) for one in rule.active)) and not any(
+        intervals.any_holds(one, at) for one in rule.mute
+    )
 
 
-def _sender(facts: Facts) -> tuple[tuple[str, str], ...]:
-    return tuple((name, facts[name]) for name in ("waba_id", "phone_number_id") if facts[name])
-
-
-def _holds(test: Test, fact: str) -> bool:
+def holds(test: Test, fact: str) -> bool:
+    """Say whether a fact fulfils a test."""
     match test:
         case OneOf(values):
             return fact in values
@@ -221,5 +198,85 @@ def _holds(test: Test, fact: str) -> bool:
             return re2.fullmatch(pattern, fact) is not None
 
 
-def _at(evidence: Evidence) -> float:
-    return evidence.at
+def watches(rule: Rule) -> Iterator[Watch]:
+    """Yield what a rule waits for: its matcher, what that is held against, and the same of its `clear:`."""
+    for condition in filter(None, (rule.condition, rule.clear)):
+        when = expressions.compiled(condition.matcher.when, FACTS) if condition.matcher.when else None
+        yield Watch(rule, condition, condition.matcher, MATCH, when)
+        if condition.other is not None:
+            yield Watch(rule, condition, condition.other, OTHER, None)
+
+
+def _candidates(plan: Plan, facts: Facts) -> Iterator[Watch]:
+    for fact, values in plan.index:
+        value = facts.get(fact, "")
+        if value in values:
+            yield from values[value]
+    yield from plan.general
+
+
+def _entered(
+    plan: Plan, windows: Windows, event: MetaEvent, hits: dict[str, _Hit], position: int, received_at: float
+) -> Outcome:
+    signals: list[Signal] = []
+    matched: list[str] = []
+    late: list[str] = []
+    order = (
+        sorted(hits.values(), key=lambda hit: plan.order[hit.watch.condition.id]) if len(hits) > 1 else hits.values()
+    )
+    for hit in order:
+        rule, condition = hit.watch.rule, hit.watch.condition
+        is_clear = condition is rule.clear
+        if received_at - event.occurred_at > rule.max_age_seconds:
+            late.append(rule.name)
+            continue
+        if MATCH in hit.roles and not is_clear:
+            matched.append(rule.name)
+        facts = hit.aspect.facts
+        group = tuple(facts.get(name, "") for name in rule.by)
+        about = aspects.about(plan.catalogue, event, hit.aspect)
+        sighting = aspects.sighted(event, facts, windows.shared(about), position, received_at)
+        held = conditions.enter(windows, rule, condition, group, sighting, facts, hit.roles)
+        if held is not None and (is_clear or is_active(rule, sighting.at)):
+            signals.append(Signal(rule, group, is_clear, held, received_at))
+    return Outcome(tuple(signals), tuple(matched), tuple(late))
+
+
+def _needs_errors(condition: Condition) -> bool:
+    """Say whether only an event with an error can match."""
+    found = [_has_error_fact(matcher.tests) for matcher in (condition.matcher, condition.other) if matcher is not None]
+    return all(found)
+
+
+def _has_error_fact(tests: Tests) -> bool:
+    return any(
+        fact in {"code", "class", "hits", "retryable"} and not (isinstance(test, OneOf) and "" in test.values)
+        for fact, test in tests
+    )
+
+
+def _plain_statuses(watches: Sequence[Watch]) -> frozenset[str] | None:
+    """Return the names of statuses without errors that some watch waits for; None where one takes any name."""
+    names: set[str] = set()
+    for watch in watches:
+        tests = dict(watch.matcher.tests)
+        if _has_error_fact(watch.matcher.tests) or _is_never_status(tests):
+            continue
+        named = tests.get("status")
+        if not isinstance(named, OneOf):
+            return None
+        names |= named.values
+    return frozenset(names)
+
+
+def _is_never_status(tests: dict[str, Test]) -> bool:
+    for fact, test in tests.items():
+        if isinstance(test, OneOf) and "" in test.values:
+            continue
+        if fact == "kind" and isinstance(test, OneOf) and "status" not in test.values:
+            return True
+        if fact in KINDS_OF and "status" not in KINDS_OF[fact]:
+            return True
+        if fact == "field" and isinstance(test, OneOf) and "messages" not in test.values:
+            return True
+    return False

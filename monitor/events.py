@@ -29,7 +29,7 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     """One object of `statuses`: what became of a message that the business sent.
 
     `alias` and `number` are keyed hashes: of the recipient's wa_id where a business-scoped id is the recipient, and of
-    the display number that it was sent from.
+    the display number that it was sent from. `country` is told of failures only, for the rules' sake.
     """
 
     key: str
@@ -45,6 +45,7 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     callback_data: str
     alias: str = ""
     number: str = ""
+    country: str = ""
 
 
 class InboundMessage(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +102,7 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
     campaign: str = ""
     callback_data: str = ""
     outcome: str = "accepted"
+    country: str = ""
 
 
 class SendFailed(msgspec.Struct, frozen=True, tag="send_failed"):
@@ -116,6 +118,7 @@ class SendFailed(msgspec.Struct, frozen=True, tag="send_failed"):
     template: str = ""
     campaign: str = ""
     callback_data: str = ""
+    country: str = ""
 
 
 class PresumedExpired(msgspec.Struct, frozen=True):

@@ -9,11 +9,18 @@ from monitor.standing import Change
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """One event with its effects; a repeated one had taken effect before; `advance` is what moved a message."""
+    """One event with its effects; a repeated one had taken effect before; `advance` is what moved a message.
 
-    event: Event
+    `event` is None where only time has passed. `shadowed` is what rules in shadow mode would have done, `matched` and
+    `late` are the rules that counted the event, and those for which it came too late.
+    """
+
+    event: Event | None
     received_at: float
     is_repeated: bool = False
     advance: Advance | None = None
     actions: tuple[Action, ...] = ()
     changes: tuple[Change, ...] = ()
+    shadowed: tuple[Action, ...] = ()
+    matched: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()

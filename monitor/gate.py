@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from monitor.actions import Pause, is_in_force
+from monitor.actions import Pause, is_in_force, rate
 
 LANES_OF = {
     "marketing": frozenset({"all", "business_initiated", "marketing"}),
@@ -35,13 +35,15 @@ class Ask(msgspec.Struct, frozen=True):
     recipient: str = ""
     kind: str = ""
     country: str = ""
+    campaign: str = ""
     is_send: bool = True
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The answer: `reason` is one snake_case word; `pause` is the one that denies.
+    """The answer: `reason` is one snake_case word; `pause` is the one that denies, or that slows down.
 
-    A `warning` allows, and says what Meta will probably refuse.
+    A `warning` allows, and says what Meta will probably refuse. `per_second` is the rate of the slowest throttle, which
+    is kept by whoever counts the sends.
     """
 
     allow: bool
@@ -49,6 +51,7 @@ class Verdict(msgspec.Struct, frozen=True):
     pause: Pause | None = None
     retry_after_seconds: int | None = None
     warning: str = ""
+    per_second: float | None = None
 
 
 NOT_PAUSED = Verdict(True, "not_paused")
@@ -75,10 +78,16 @@ def decide(
     lanes = _lanes(ask)
     waba_id = ask.waba_id or wabas.get(ask.phone_number_id, "")
     strictest: Pause | None = None
+    slowest: Pause | None = None
     for pause in pauses:
-        is_held = pause.lane in lanes and is_in_force(pause, now) and _concerns(pause, ask, waba_id, wabas)
-        if is_held and (strictest is None or _end(pause) > _end(strictest)):
+        if pause.lane not in lanes or not is_in_force(pause, now) or not _concerns(pause, ask, waba_id, wabas):
+            continue
+        if pause.per_second is not None:
+            slowest = pause if slowest is None or rate(pause, now) < rate(slowest, now) else slowest
+        elif strictest is None or _end(pause) > _end(strictest):
             strictest = pause
+    if strictest is None and slowest is not None:
+        return Verdict(True, "throttled", slowest, per_second=rate(slowest, now))
     if strictest is None:
         is_free = ask.kind in REPLIES and ask.recipient and ask.phone_number_id
         is_closed = is_free and not is_window_open(ask.phone_number_id, ask.recipient)
@@ -107,8 +116,16 @@ def _lanes(ask: Ask) -> frozenset[str]:
     return LANES_OF.get(ask.category, EVERY_LANE)
 
 
+def throttled(verdict: Verdict, wait_seconds: float) -> Verdict:
+    """Return the denial of a send that comes sooner than a throttle's rate lets it."""
+    seconds = max(1, math.ceil(wait_seconds))
+    return msgspec.structs.replace(verdict, allow=False, retry_after_seconds=seconds)
+
+
 def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) -> bool:
     """Say whether the pause's scope holds the ask; an ask that names no sender is held by any sender's pause."""
+    if pause.waba_id and waba_id and pause.waba_id != waba_id:
+        return False
     match pause.scope:
         case "all":
             return True
@@ -118,8 +135,12 @@ def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) ->
             if ask.phone_number_id:
                 return pause.scope_id == ask.phone_number_id
             return not waba_id or wabas.get(pause.scope_id, waba_id) == waba_id
+        case "category":
+            return ask.category in {pause.scope_id, ""} and ask.kind not in REPLIES
         case "template":
             return pause.scope_id == ask.template
+        case "campaign":
+            return pause.scope_id == ask.campaign
         case "country":
             return pause.scope_id == ask.country
         case "recipient":

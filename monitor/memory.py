@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from monitor import firings
 from monitor.actions import Resend
 from monitor.conversations import Conversations
+from monitor.firings import Firing
 from monitor.resends import ENDED
 from monitor.standing import Standing
 from monitor.states import State
@@ -16,6 +18,7 @@ NUMBERS_MOST = 10_000  # in memory; those that were silent longest go first
 STATES_MOST = 10_000
 RECENT_MOST = 100_000  # pairs of number and person, about 300 bytes each
 PERSONS_RESENDS_MOST = 64  # of one person that a success is compared with
+FIRINGS_SWEPT_FROM = 1_000
 SEEN_EVERY_SECONDS = 3600.0  # how often it is noted that a number is still there
 
 
@@ -81,6 +84,8 @@ class Memory:
         self.states: OrderedDict[str, State] = OrderedDict()
         self.conversations = Conversations()
         self.waiting = Waiting()
+        self.firings: dict[tuple[str, ...], Firing] = {}
+        self._firings_swept_at = FIRINGS_SWEPT_FROM
 
     def learn_recent(self, recent: Mapping[tuple[str, str], str]) -> None:
         """Take up the newest campaign message from a number to a person, for answers without context."""
@@ -89,6 +94,21 @@ class Memory:
             self.recent.move_to_end(pair)
         while len(self.recent) > RECENT_MOST:
             self.recent.popitem(last=False)
+
+    def learn_firings(self, changed: Iterable[Firing], now: float) -> None:
+        """Take up firings as they are now; one that is over is remembered while its rule rests."""
+        for firing in changed:
+            key = (firing.rule, *firing.group)
+            if firing.state == firings.ENDED and firing.rests_until <= now:
+                self.firings.pop(key, None)
+            else:
+                self.firings[key] = firing
+        if len(self.firings) > self._firings_swept_at:
+            self.firings = {
+                key: firing for key, firing in self.firings.items()
+                if firing.state != firings.ENDED or firing.rests_until > now
+            }  # fmt: skip
+            self._firings_swept_at = 2 * len(self.firings) + FIRINGS_SWEPT_FROM
 
     def learn(self, numbers: Iterable[Number], states: Iterable[State]) -> None:
         """Take up numbers and states as they are now; the newest stand last."""

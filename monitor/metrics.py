@@ -113,8 +113,13 @@ class Metrics:
         self.gate_checks = counter("gate_checks", "Answers of the gate.", "verdict reason via")
         self.flags = counter("flags", "Flags raised.", "rule")
         self.resends = counter("resends", "Resends, by what became of them.", "phone_number_id outcome")
-        self.rule_matches = counter("monitor_rule_matches", "Times that a rule acted.", "rule")
-        self.rule_actions = counter("monitor_rule_actions", "Actions that rules took.", "rule action mode")
+        self.rule_matches = counter("monitor_rule_matches", "Events that a rule's match found.", "rule")
+        self.rule_late_events = counter(
+            "monitor_rule_late_events", "Events that a rule ignored since they were older than its max_age.", "rule"
+        )
+        self.rule_actions = counter(
+            "monitor_rule_actions", "Actions that rules took, or would have taken in shadow mode.", "rule action mode"
+        )
         self.reaction_seconds = self._histogram(
             "monitor_reaction_seconds", "From receipt to the action's commit.", "action", _FAST_BUCKETS
         )
@@ -234,6 +239,7 @@ class Metrics:
         """Start the series of the rules in force at 0."""
         for name in names:
             self.rule_matches.of(name)
+            self.rule_late_events.of(name)
             self.flags.of(name)
 
     def reloaded(self, *, is_successful: bool) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from monitor import aspects, codes, logs
-from monitor.actions import ACTION_NAMES, Flag, Incident, Resend
+from monitor import actions, aspects, codes, logs
+from monitor.actions import Flag, Incident, Resend
 from monitor.events import (
     AccountEvent,
     Anomaly,
@@ -22,6 +22,7 @@ from monitor.events import (
 from monitor.facts import Fact
 from monitor.messages import PRESUMED_EXPIRED, Advance
 from monitor.metrics import STATUSES, Cached, Metrics
+from monitor.rules import ENFORCE, SHADOW
 from monitor.traces import Traces
 
 
@@ -30,6 +31,9 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
     counts: dict[Any, int] = {}  # counters are added up here first: a step has thousands of facts and few series
     for fact in batch:
         event = fact.event
+        if event is None:
+            _effects(metrics, fact, now)
+            continue
         name = kind(event)
         _add(counts, metrics.events.of(name))
         if fact.is_repeated:
@@ -72,8 +76,12 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 _add(counts, metrics.unparsed.of(event.reason))
             case _:
                 pass  # operators' acts show in what they change
-        if fact.actions or fact.changes:
+        if fact.actions or fact.changes or fact.shadowed:
             _effects(metrics, fact, now)
+        for rule in fact.matched:
+            _add(counts, metrics.rule_matches.of(rule))
+        for rule in fact.late:
+            _add(counts, metrics.rule_late_events.of(rule))
     for counter, count in counts.items():
         counter.inc(count)
     metrics.heard(now)
@@ -131,12 +139,11 @@ def _errors(metrics: Metrics, sender: tuple[str, str], errors: Sequence[MetaErro
 
 
 def _effects(metrics: Metrics, fact: Fact, now: float) -> None:
+    for mode, done in ((ENFORCE, fact.actions), (SHADOW, fact.shadowed)):
+        for action in done:
+            metrics.rule_actions.of(action.rule, actions.name(action), mode).inc()
     for action in fact.actions:
-        name = ACTION_NAMES[type(action)]
-        metrics.rule_actions.of(action.rule, name, "enforce").inc()
-        metrics.reaction_seconds.of(name).observe(max(0.0, now - fact.received_at))
-    for rule in {action.rule for action in fact.actions}:
-        metrics.rule_matches.of(rule).inc()
+        metrics.reaction_seconds.of(actions.name(action)).observe(max(0.0, now - fact.received_at))
     for change in fact.changes:
         match change:
             case Flag() if change.opened_at == change.last_at and change.resolved_at is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from monitor import account_fields
+from monitor import account_fields, countries
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
 from monitor.scalars import dictionaries, integer, text, time
 
@@ -155,6 +155,7 @@ class _Reading:
         pricing = _pricing(item.get("pricing"))
         wa_id = text(item.get("recipient_id"))
         user_id = text(item["recipient_user_id"]) if "recipient_user_id" in item else ""
+        errors = _errors(item.get("errors"))
         return Status(
             f"{wamid}|{status}|{text(timestamp)}",
             waba_id,
@@ -165,10 +166,11 @@ class _Reading:
             self._pseudonym(user_id or wa_id),
             (pricing.category if pricing else "") or _origin(item.get("conversation")),
             pricing,
-            _errors(item.get("errors")),
+            errors,
             text(item["biz_opaque_callback_data"]) if "biz_opaque_callback_data" in item else "",
             self._pseudonym(wa_id) if user_id else "",
             number,
+            countries.of(wa_id or user_id) if errors else "",
         )
 
     def _message(

@@ -12,6 +12,7 @@ import msgspec
 
 from monitor.messages import Message
 from monitor.store import queries, rows
+from monitor.store.protocol import Entry
 
 ROWS_AT_ONCE = 10_000  # rowids of one statement: a longer one keeps the sidecar's log from being checkpointed
 BODIES_AT_ONCE = 100  # a body may have 4 MB
@@ -82,6 +83,18 @@ def head(source: Source) -> int:
     """Return the position of the journal's newest entry."""
     with _readable(source.path):
         return queries.head(source.db)
+
+
+def entries(source: Source, received_at: float, after: int, limit: int) -> list[Entry]:
+    """Return journal entries that were received at or after a time, behind a position, in order."""
+    with _readable(source.path):
+        where = "WHERE position > ? AND received_at >= ? ORDER BY position LIMIT ?"
+        return queries.entries(source.db, where, after, received_at, limit)
+
+
+def entry_count(source: Source, received_at: float) -> int:
+    """Return how many journal entries were received at or after a time."""
+    return int(_fetched(source, "SELECT COUNT(*) FROM journal WHERE received_at >= ?", received_at)[0][0])
 
 
 def partitions(source: Source, table: str, after: int = 0) -> list[Partition]:

@@ -5,14 +5,15 @@ metrics and traces are observed after the commit, so a failed commit can't count
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from monitor import aspects, codes, effects, engine, logs, parse, standing
-from monitor.actions import Moment, Pause, Resend
-from monitor.engine import Plan, Windows
+from monitor import aspects, codes, effects, logs, parse, replay, standing, turns
+from monitor.actions import Alert, AuditEntry, Moment, Pause, Resend, WebhookAction
+from monitor.engine import Plan
 from monitor.events import (
     AccountEvent,
     ErrorReport,
@@ -31,9 +32,23 @@ from monitor.events import (
 from monitor.facts import Fact
 from monitor.memory import Memory
 from monitor.parse import Pseudonym
-from monitor.standing import Standing
+from monitor.replay import Replay
+from monitor.standing import Change, Standing
 from monitor.step import Known, Settings, Step
-from monitor.store.protocol import ERASED, OPERATOR, SEND, TICK, WEBHOOK, Commit, Enqueue, Entry, Store
+from monitor.store.protocol import (
+    ALERTMANAGER,
+    ERASED,
+    FIRING,
+    OPERATOR,
+    SEND,
+    TICK,
+    WEBHOOK,
+    Commit,
+    Enqueue,
+    Entry,
+    Store,
+)
+from monitor.windows import Windows
 
 STEP_ENTRIES = 512
 STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
@@ -90,6 +105,11 @@ class Pipeline:
         """What stands, as of the last commit."""
         return self.memory.standing
 
+    @property
+    def next_due_at(self) -> float:
+        """When time alone will let a rule act: infinity where none waits."""
+        return self._windows.next_at
+
     def wake(self) -> None:
         """Say that the journal has grown."""
         self._wake.set()
@@ -103,6 +123,7 @@ class Pipeline:
         memory.conversations.learn(await store.conversations(now))
         memory.waiting.learn(await store.waiting_resends())
         memory.learn_recent(await store.recent_campaign_messages())
+        memory.learn_firings(await store.live_firings(now), now)
         self.is_loaded = True
         await self._rebuild_windows()
         self.is_ready = True
@@ -156,6 +177,7 @@ class Pipeline:
             await self._rebuild_windows()
             raise failed
         self._ahead = [] if isinstance(ahead, BaseException) else ahead
+        self._windows.changed.clear()
         self.cursor = last.position
         self._publish(step, last.received_at)
         self._announce()
@@ -171,6 +193,7 @@ class Pipeline:
         memory.standing = standing.forget(step.standing, now) if step.changes else step.standing
         memory.learn(step.numbers.values(), step.states.values())
         memory.learn_recent(step.recent)
+        memory.learn_firings(step.firings.values(), now)
         memory.conversations.learn(step.conversations)
         memory.conversations.forget(step.forgotten)
         memory.waiting.learn(change for change in step.changes if isinstance(change, Resend))
@@ -270,10 +293,20 @@ class Pipeline:
     def _alerts_to_send(self, step: Step, before: Standing) -> Iterable[Enqueue]:
         """Return rows for alerts that are new, and for those that end now so that on-call hears it at once."""
         changed = {change.id for change in step.changes if isinstance(change, Pause)}
+        ended = {change.id for change in step.changes if isinstance(change, Alert) and change.ended_at is not None}
         for alert in step.standing.alerts.values():
-            if alert.id not in before.alerts or changed.intersection(alert.pause_ids):
+            known = before.alerts.get(alert.id)
+            if known is None or alert.id in ended or changed.intersection(alert.pause_ids):
                 for destination, kind in self.alert_destinations:
                     yield Enqueue(destination, kind, alert.id)
+            elif alert.sequence > known.sequence:
+                for destination, kind in self.alert_destinations:
+                    if kind != ALERTMANAGER:  # which repeats by itself
+                        yield Enqueue(destination, kind, f"{alert.id}#{alert.sequence}")
+        for fact in step.facts:
+            for action in fact.actions:
+                if isinstance(action, WebhookAction):
+                    yield Enqueue(action.to, FIRING, f"{action.firing_id}:{fact.received_at}")
 
     def _announce(self) -> None:
         waiting = self._reached
@@ -283,20 +316,34 @@ class Pipeline:
                 future.set_result(None)
 
     async def _rebuild_windows(self) -> None:
-        """Feed the windows with what could still share one with the next event; actions are left out."""
-        windows = Windows()
+        """Feed the windows with what could still share one with the next event; what follows is left out."""
+        windows = Windows(await self._store.rule_values())
         plan = self.plan
         newest = await self._store.entry(self.cursor) if self.cursor else None
-        if plan.horizon_seconds and newest is not None:
-            since, after = newest.received_at - plan.horizon_seconds, 0
-            containing = b'"errors"' if plan.counts_only_errors else b""
-            while entries := await self._store.read_since(since, after, self.cursor, STEP_ENTRIES, containing):
-                batch = await self._parsed(entries)
-                known = await self._known(batch)
-                for entry, events in batch:
-                    _feed(plan, windows, known, entry, events)
-                after = batch[-1][0].position
+        if newest is not None:
+            now = newest.received_at
+            told_all = now - plan.horizon_seconds if plan.horizon_seconds else math.inf
+            for since, until, containing in (
+                (now - plan.errors_horizon_seconds, told_all, b'"errors"'), (told_all, math.inf, b""),
+            ):  # fmt: skip
+                if since < min(until, now):
+                    await self._feed(Replay(plan, windows), since, until, containing)
+            replay.pass_time(plan, windows, now)
+        for firing in self.memory.firings.values():
+            turns.watch(windows, plan, firing)
         self._windows = windows
+
+    async def _feed(self, filling: Replay, since: float, until: float, containing: bytes) -> None:
+        after = 0
+        while entries := await self._store.read_since(since, after, self.cursor, STEP_ENTRIES, containing):
+            batch = await self._parsed(entries)
+            known = await self._known(batch)
+            for entry, events in batch:
+                if entry.received_at < until:
+                    filling.feed(known, entry.position, entry.received_at, events)
+            after = batch[-1][0].position
+            if batch[-1][0].received_at >= until:
+                return
 
 
 class _Asked:
@@ -308,32 +355,6 @@ class _Asked:
         self.resend_ids: set[str] = set()
         self.claimed_ids: set[str] = set()
         self.people: set[str] = set()
-
-
-def _feed(plan: Plan, windows: Windows, known: Known, entry: Entry, events: Sequence[Event]) -> None:
-    """Enter what took effect from this entry, rather than from another copy of it, into the windows."""
-    taken: set[str] = set()
-    wamids: dict[str, None] = {}
-    for event in events:
-        message = known.messages.get(getattr(event, "wamid", ""))
-        if isinstance(event, Status | InboundMessage | Sent):
-            name = {Status: "status", Sent: "accepted"}.get(type(event), "received")
-            name = event.status if isinstance(event, Status) else name
-            is_own = message is not None and any(
-                step.status == name and step.received_at == entry.received_at for step in message.steps
-            )
-        elif isinstance(event, ErrorReport | AccountEvent | Unparsed | SendFailed):
-            is_own = known.seen.get(event.key) == entry.received_at
-        else:
-            wamids.update(dict.fromkeys(event.wamids if isinstance(event, Tick) else ()))
-            continue
-        if is_own and event.key not in taken:
-            taken.add(event.key)
-            wamids.update({message.wamid: None} if message is not None else {})
-            engine.evaluate(plan, windows, event, entry.position, entry.received_at, message)
-    for event in effects.derived_before(known, wamids, entry.received_at):
-        message = known.messages.get(getattr(event, "wamid", ""))
-        engine.evaluate(plan, windows, event, entry.position, entry.received_at, message)
 
 
 def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:
@@ -349,6 +370,15 @@ def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:
         aliases=step.aliases,
         preferences=step.preferences,
         forgotten=step.forgotten,
-        changes=step.changes,
+        changes=_last(step.changes),
+        values=list(step.windows.changed.values()),
         outbox=outbox,
     )
+
+
+def _last(changes: Sequence[Change]) -> list[Change]:
+    """Return what is left to write of the changes of a step: each record as it came to be, and every note."""
+    kept: dict[object, Change] = {}
+    for number, change in enumerate(changes):
+        kept[number if isinstance(change, AuditEntry) else change.id] = change
+    return list(kept.values())

@@ -1,12 +1,15 @@
 """What is read off the running parts at each scrape."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from monitor import codes
-from monitor.actions import Flag, Pause
+from monitor.actions import Flag, Pause, rate
 from monitor.codes import Catalogue
+from monitor.firings import ENDED, Firing
 from monitor.metrics import NUMBERS_MOST
 from monitor.store.protocol import Backlog
 
@@ -21,6 +24,7 @@ class Readings:
         catalogue: Callable[[], Catalogue],
         pauses: Callable[[], Iterable[Pause]],
         flags: Callable[[], Iterable[Flag]],
+        firings: Callable[[], Iterable[Firing]],
         backlog: Callable[[], Mapping[str, Backlog]],
         resends: Callable[[], Mapping[str, int]],
         lag_events: Callable[[], int],
@@ -30,6 +34,7 @@ class Readings:
         self._catalogue = catalogue
         self._pauses = pauses
         self._flags = flags
+        self._firings = firings
         self._backlog = backlog
         self._resends = resends
         self._lag_events = lag_events
@@ -57,10 +62,13 @@ class Readings:
                 "" if pause.code is None else codes.label(self._catalogue(), pause.code),
             )
             for pause in self._pauses()
+            if pause.per_second is None
         }
         for labels in sorted(series):
             paused.add_metric(labels, 1)
         yield paused
+        yield self._throttles(now)
+        yield self._rule_firings()
 
         open_flags = GaugeMetricFamily("whatsapp_flags_open", "Flags that nobody has resolved.", labels=("rule",))
         counts: dict[str, int] = {}
@@ -81,6 +89,32 @@ class Readings:
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
         )
+
+    def _throttles(self, now: float) -> Metric:
+        slowed = GaugeMetricFamily(
+            "whatsapp_gate_throttled_per_second",
+            "Messages a second that a throttle lets through, the slowest of those with the same labels.",
+            labels=("scope", "scope_id", "rule"),
+        )
+        rates: dict[tuple[str, str, str], float] = {}
+        for pause in self._pauses():
+            if pause.per_second is not None:
+                labels = (pause.scope, _scope_id(pause), pause.rule)
+                rates[labels] = min(rates.get(labels, math.inf), rate(pause, now))
+        for labels, per_second in sorted(rates.items()):
+            slowed.add_metric(labels, per_second)
+        return slowed
+
+    def _rule_firings(self) -> Metric:
+        active = GaugeMetricFamily(
+            "whatsapp_monitor_rule_firings",
+            "Groups in which a rule is pending or firing now.",
+            labels=("rule", "state", "mode"),
+        )
+        counts = Counter((one.rule, one.state, one.mode) for one in list(self._firings()) if one.state != ENDED)
+        for labels, count in sorted(counts.items()):
+            active.add_metric(labels, count)
+        return active
 
     def _outbox(self, now: float) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("whatsapp_monitor_outbox_pending", "What waits to leave.", labels=("destination",))

@@ -1,23 +1,38 @@
-"""Tests of rules: events with their times in; pauses, flags, resends, alerts and gate verdicts expected out."""
+"""Tests of rules: events with their times in; firings, actions, pauses, flags, resends, alerts and verdicts out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
 
-from monitor import account_fields, codes, document, effects, engine, gate, rules
-from monitor.actions import Moment, alert_ended_at, is_in_force
+from monitor import (
+    account_fields,
+    actions,
+    codes,
+    document,
+    engine,
+    firings,
+    gate,
+    rule_coverage,
+    rule_files,
+    rules,
+    validation,
+)
+from monitor.actions import ACTION_NAMES, Pause, alert_ended_at, is_in_force
 from monitor.campaigns import NO_NAMING
 from monitor.document import Document, Mistaken
-from monitor.engine import Windows
+from monitor.engine import Plan
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, SendFailed, Sent, Status
+from monitor.facts import Fact
 from monitor.gate import Ask
-from monitor.memory import Memory
+from monitor.grammar import Rate, Seconds
 from monitor.messages import DEFAULT_POLICY
-from monitor.rules import RuleSet, Seconds
-from monitor.step import Known, Settings, Step
+from monitor.rehearsal import Rehearsal
+from monitor.rule_coverage import Coverage, Tried
+from monitor.rules import ENFORCE, SHADOW
+from monitor.step import Settings
 
 START = 1_700_000_000.0  # the time that `at: 0s` stands for
 _Text = Annotated[str, pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
@@ -31,7 +46,8 @@ class EventSpec(_Strict):
     """An event: a `status`, an inbound `message_type`, an account `field` with Meta's `value`, or else a `code`.
 
     A code comes out of band, or with `origin: send` as the Graph API's answer to a send; the status `accepted` is its
-    answer that it took the message.
+    answer that it took the message. `at` is when we receive it, `age` how long before that it happened. `{n}` in a
+    wamid or recipient is the number of the repetition, from 0.
     """
 
     at: Seconds
@@ -52,6 +68,7 @@ class EventSpec(_Strict):
     template: str = ""
     campaign: str = ""
     value: dict[str, Any] = {}
+    age: Seconds = 0.0
 
     @pydantic.model_validator(mode="after")
     def _is_something(self) -> "EventSpec":
@@ -80,8 +97,9 @@ class PauseSpec(_Strict):
     scope: str | None = None
     scope_id: _Text | None = None
     lane: str | None = None
-    until: Literal["resumed"] | None = None
+    until: Literal["resumed", "cleared"] | None = None
     ends_in: Seconds | None = None
+    rate: Rate | None = None
 
 
 class FlagSpec(_Strict):
@@ -106,10 +124,32 @@ class AlertSpec(_Strict):
     severity: str | None = None
 
 
+class FiringSpec(_Strict):
+    """A rule that is pending or firing; what is left out is not compared."""
+
+    rule: str
+    state: Literal["pending", "firing"] | None = None
+    group: dict[str, _Text] | None = None
+    mode: Literal["enforce", "shadow"] | None = None
+
+
+class DoneSpec(_Strict):
+    """Something that a rule did, or would have done in shadow mode."""
+
+    rule: str
+    action: Literal[ACTION_NAMES]  # type: ignore[valid-type]
+    mode: Literal["enforce", "shadow"] = "enforce"
+
+
 class ExpectSpec(_Strict):
-    """What holds at a time, after the events up to then; a list that is given must be the whole list."""
+    """What holds at a time, after the events up to then; a list that is given must be the whole list.
+
+    `actions` are those since the expectation before, each kind of each rule once.
+    """
 
     at: Seconds
+    firings: list[FiringSpec] | None = None
+    actions: list[DoneSpec] | None = None
     pauses: list[PauseSpec] | None = None
     flags: list[FlagSpec] | None = None
     resends: list[ResendSpec] | None = None
@@ -126,40 +166,53 @@ class TestSpec(_Strict):
 
 
 class TestsFile(_Strict):
-    """The whole file; `rule_files` are relative to it."""
+    """The whole file; `rule_files` are relative to it; with `enforce` shadows do what they would do."""
 
     rule_files: Annotated[list[str], pydantic.Field(min_length=1)]
+    enforce: bool = False
     tests: Annotated[list[TestSpec], pydantic.Field(min_length=1)]
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """A test that failed, and each thing that differed."""
+class Outcome(msgspec.Struct, frozen=True):
+    """One test and each thing that differed; none where it passed."""
 
     test: str
     differences: tuple[str, ...]
 
 
-class World:
-    """What has happened by a time of a test: the pipeline's memory, and what its store would hold."""
+class Result(msgspec.Struct, frozen=True):
+    """What came of a file of tests, and which of its rules they tried."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.memory = Memory()
-        self.windows = Windows()
-        self.known = Known({}, {}, {}, set())
+    file: str
+    outcomes: tuple[Outcome, ...]
+    coverage: Coverage
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """The tests that failed."""
+        return [outcome for outcome in self.outcomes if outcome.differences]
 
 
-def run(file: Path) -> tuple[int, list[Failure]]:
-    """Run a tests file; return how many tests it has and those that failed; raise Mistaken where it can't be read."""
+def run(file: Path, only: str = "") -> Result:
+    """Run the tests of a file whose names hold `only`; raise Mistaken where it can't be read."""
     read = document.read(_bytes(file, Document(str(file), None, {}), ()), str(file))
-    spec: TestsFile = rules.validated(TestsFile, read)
+    spec: TestsFile = validation.validated(TestsFile, read)
     texts = [
         (str(file.parent / name), _bytes(file.parent / name, read, ("rule_files", number)))
         for number, name in enumerate(spec.rule_files)
     ]
-    rule_set = rules.load(texts)
-    failures = [Failure(test.name, found) for test in spec.tests if (found := tuple(_differences(test, rule_set)))]
-    return len(spec.tests), failures
+    rule_set = rule_files.load(texts)
+    plan = engine.plan(rules.enforced(rule_set) if spec.enforce else rule_set, codes.catalogue())
+    tried = rule_coverage.Tried(plan)
+    outcomes = tuple(
+        Outcome(test.name, tuple(_differences(test, plan, tried))) for test in spec.tests if only in test.name
+    )
+    return Result(str(file), outcomes, tried.coverage())
+
+
+def described(result: Result) -> dict[str, Any]:
+    """Return a result as plain values."""
+    return {"file": result.file, "passed": not result.failures, **msgspec.to_builtins(result)}
 
 
 def _bytes(file: Path, read: Document, path: tuple[str | int, ...]) -> bytes:
@@ -169,37 +222,37 @@ def _bytes(file: Path, read: Document, path: tuple[str | int, ...]) -> bytes:
         raise Mistaken([read.mistake(path, f"{file} can't be read: {error.strerror}")]) from None
 
 
-def _differences(test: TestSpec, rule_set: RuleSet) -> Iterator[str]:
-    catalogue = codes.catalogue()
-    world = World(Settings(engine.plan(rule_set, catalogue), DEFAULT_POLICY, NO_NAMING, 0.0, False))
-    events = sorted(((at, event) for spec in test.events for at, event in _events(spec)), key=lambda pair: pair[0])
+def _differences(test: TestSpec, plan: Plan, tried: Tried) -> Iterator[str]:
+    rehearsal = Rehearsal(Settings(plan, DEFAULT_POLICY, NO_NAMING, 0.0, False))
+    events = sorted(
+        ((at, event) for place, spec in enumerate(test.events) for at, event in _events(spec, place)),
+        key=lambda pair: pair[0],
+    )
     position = 0
     for expect in sorted(test.expect, key=lambda expect: expect.at):
-        while position < len(events) and events[position][0] <= START + expect.at:
+        now = START + expect.at
+        facts: list[Fact] = []
+        while position < len(events) and events[position][0] <= now:
             at, event = events[position]
             position += 1
-            _happen(world, event, position, at)
-        for difference in _compared(expect, world, START + expect.at):
+            facts.extend(rehearsal.take([event], at))
+        facts.extend(rehearsal.pass_time(now))
+        tried.facts(facts, rehearsal.known.messages)
+        for difference in _compared(expect, rehearsal, facts, now):
             yield f"at {expect.at:g}s: {difference}"
 
 
-def _happen(world: World, event: MetaEvent, position: int, at: float) -> None:
-    step = Step(world.settings, world.windows, world.memory, world.known)
-    effects.take(step, event, Moment(position, at, world.settings.plan.hash))
-    world.known.messages.update(step.messages)
-    world.known.seen.update(step.seen)
-    world.memory.standing = step.standing
-    world.memory.learn(step.numbers.values(), step.states.values())
-    world.memory.conversations.learn(step.conversations)
-
-
-def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
-    stands = world.memory.standing
+def _compared(expect: ExpectSpec, rehearsal: Rehearsal, facts: Sequence[Fact], now: float) -> Iterator[str]:
+    stands = rehearsal.memory.standing
+    if expect.firings is not None:
+        yield from _lists("firings", expect.firings, _live(rehearsal, now))
+    if expect.actions is not None:
+        yield from _lists("actions", expect.actions, _done(facts))
     if expect.pauses is not None:
         in_force = [pause for pause in stands.pauses.values() if is_in_force(pause, now)]
         shown = [
-            {**msgspec.to_builtins(pause), "until": "resumed" if pause.until is None else None,
-             "ends_in": None if pause.until is None else pause.until - now}
+            {**msgspec.to_builtins(pause), "until": None if pause.until is not None else _open_end(pause),
+             "ends_in": None if pause.until is None else pause.until - now, "rate": pause.per_second}
             for pause in in_force
         ]  # fmt: skip
         yield from _lists("pauses", expect.pauses, shown)
@@ -210,7 +263,7 @@ def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
         yield from _lists(
             "resends",
             expect.resends,
-            [msgspec.to_builtins(one) for one in world.known.resends.values() if one.state == "pending"],
+            [msgspec.to_builtins(one) for one in rehearsal.known.resends.values() if one.state == "pending"],
         )
     if expect.alerts is not None:
         active = [
@@ -221,10 +274,33 @@ def _compared(expect: ExpectSpec, world: World, now: float) -> Iterator[str]:
         yield from _lists("alerts", expect.alerts, active)
     for spec in expect.gate:
         asked = {name: value for name, value in spec.model_dump(exclude={"allow", "rule"}).items() if value}
-        verdict = gate.decide(stands.pauses.values(), Ask(**asked), world.memory.wabas, now)
+        verdict = gate.decide(stands.pauses.values(), Ask(**asked), rehearsal.memory.wabas, now)
         rule = verdict.pause.rule if verdict.pause else None
         if verdict.allow != spec.allow or (spec.rule is not None and rule != spec.rule):
             yield f"gate {asked}: expected allow={spec.allow} rule={spec.rule}, got allow={verdict.allow} rule={rule}"
+
+
+def _open_end(pause: Pause) -> str:
+    return "cleared" if pause.until_cleared else "resumed"
+
+
+def _live(rehearsal: Rehearsal, now: float) -> list[dict[str, Any]]:
+    rules = rehearsal.settings.plan.rules
+    return [
+        {**msgspec.to_builtins(one), "group": dict(zip(rules[one.rule].by, one.group, strict=True))}
+        for one in rehearsal.memory.firings.values()
+        if firings.is_live(one, now)
+    ]
+
+
+def _done(facts: Sequence[Fact]) -> list[dict[str, Any]]:
+    done = {
+        (action.rule, actions.name(action), mode)
+        for fact in facts
+        for mode, taken in ((ENFORCE, fact.actions), (SHADOW, fact.shadowed))
+        for action in taken
+    }
+    return [{"rule": rule, "action": action, "mode": mode} for rule, action, mode in sorted(done)]
 
 
 def _lists(name: str, expected: Any, actual: list[dict[str, Any]]) -> Iterator[str]:
@@ -248,16 +324,18 @@ def _brief(one: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return {name: one.get(name) for name in wanted}
 
 
-def _events(spec: EventSpec) -> Iterator[tuple[float, MetaEvent]]:
+def _events(spec: EventSpec, place: int) -> Iterator[tuple[float, MetaEvent]]:
     for number in range(spec.times):
         at = START + spec.at + number * spec.every
-        wamid = spec.wamid or f"wamid.{spec.at:g}.{number}"
-        for event in _made(spec, at, wamid):
+        told = spec.model_copy(update={"recipient": spec.recipient.replace("{n}", str(number))})
+        wamid = spec.wamid.replace("{n}", str(number)) or f"wamid.{place}.{number}"
+        for event in _made(told, at, wamid):
             yield at, event
 
 
 def _made(spec: EventSpec, at: float, wamid: str) -> Iterator[MetaEvent]:
     key = f"{spec.wamid or 'event'}|{spec.status}|{at}"
+    at -= spec.age
     sender = (spec.waba_id, spec.phone_number_id, at)
     error = MetaError(spec.code, "", "")
     errors = () if spec.code is None else (error,)

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from monitor import campaigns, codes, durations, rules, secrets
-from monitor.rules import Seconds
+from monitor import campaigns, codes, durations, grammar, secrets
+from monitor.grammar import Seconds
 from monitor.secrets import Secret
 
 SecretValue = Annotated[
@@ -214,7 +214,7 @@ class Campaigns(_Strict):
     @pydantic.field_validator("callback_regex")
     @classmethod
     def _is_a_regex(cls, value: str | None) -> str | None:
-        return None if value is None else rules.expression(value)
+        return None if value is None else grammar.expression(value)
 
     @pydantic.model_validator(mode="after")
     def _has_one_way(self) -> "Campaigns":

@@ -13,6 +13,7 @@ import msgspec
 
 from monitor import __version__
 from monitor.actions import Alert
+from monitor.firings import Firing
 from monitor.sections import Target
 from monitor.store.protocol import Entry
 
@@ -109,6 +110,13 @@ async def webhook(channel: Channel, url: str, alert: Alert, ended_at: float | No
     await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
 
 
+async def firing(channel: Channel, url: str, firing: Firing, now: float, page: str) -> None:
+    """Post a firing as it stands: what a rule's `webhook:` action sends when it fires and when that is over."""
+    known = msgspec.to_builtins(firing)
+    body = {"version": "1", "kind": "firing", "sent_at": _time(now), "external_url": page, "firing": known}
+    await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
+
+
 Sender = Callable[[Channel, str, Alert, float | None, float, str], Awaitable[None]]
 
 
@@ -122,6 +130,8 @@ def _alert(alert: Alert, ended_at: float | None, now: float, page: str) -> dict[
     if alert.pause_ids:
         annotations["pause"] = ", ".join(alert.pause_ids)
         annotations["release"] = f"whatsapp-monitor pauses resume {alert.pause_ids[0]} --actor NAME --reason TEXT"
+    if alert.runbook:
+        annotations["runbook_url"] = alert.runbook
     if alert.flag_id:
         annotations["flag"] = alert.flag_id
     labels = {**alert.labels, **({} if alert.code is None else {"code": str(alert.code)})}

@@ -20,6 +20,7 @@ class Attempt(msgspec.Struct, frozen=True):
     language: str = ""
     campaign: str = ""
     callback_data: str = ""
+    country: str = ""
 
 
 def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
@@ -30,7 +31,7 @@ def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
     if isinstance(error, dict):
         return SendFailed(
             _key(attempt, error, at), attempt.waba_id, attempt.phone_number_id, at, attempt.recipient, _error(error),
-            attempt.category, attempt.template, attempt.campaign, attempt.callback_data,
+            attempt.category, attempt.template, attempt.campaign, attempt.callback_data, attempt.country,
         )  # fmt: skip
     for message in dictionaries(answer.get("messages")):
         wamid = text(message.get("id"))
@@ -38,7 +39,7 @@ def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
             return Sent(
                 f"{wamid}|accepted|", attempt.waba_id, attempt.phone_number_id, at, wamid, attempt.recipient,
                 attempt.category, attempt.template, attempt.language, attempt.campaign, attempt.callback_data,
-                text(message.get("message_status")) or "accepted",
+                text(message.get("message_status")) or "accepted", attempt.country,
             )  # fmt: skip
     return None
 

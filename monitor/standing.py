@@ -9,12 +9,13 @@ from typing import assert_never
 
 import msgspec
 
-from monitor import aspects, incidents
+from monitor import actions, aspects, incidents
 from monitor.actions import (
     EVIDENCE_KEPT,
     Action,
     Alert,
     AlertAction,
+    AnnotateAction,
     AuditEntry,
     Evidence,
     Flag,
@@ -25,6 +26,8 @@ from monitor.actions import (
     PauseAction,
     Resend,
     ResendAction,
+    ResumeAction,
+    WebhookAction,
     alert_ended_at,
     is_in_force,
 )
@@ -38,11 +41,15 @@ from monitor.events import (
     PersonForgotten,
     RulesLoaded,
 )
+from monitor.firings import Firing
 from monitor.incidents import META
+from monitor.rules import SHADOW
 
 OPERATOR = "operator"  # stands for the rule's name on a pause that a human placed
 KEPT_SECONDS = 900.0  # how long what is over stays in memory: alerts go on being sent as resolved meanwhile
-Change = Pause | Flag | Alert | Resend | Incident | AuditEntry
+Change = Pause | Flag | Alert | Resend | Incident | Firing | AuditEntry
+META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
+"""Kinds of event in which Meta itself speaks: only those may extend a pause."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -65,7 +72,7 @@ def apply(standing: Standing, change: Change) -> Standing:
             return msgspec.structs.replace(standing, alerts={**standing.alerts, change.id: change})
         case Incident():
             return msgspec.structs.replace(standing, incidents={**standing.incidents, change.id: change})
-        case Resend() | AuditEntry():
+        case Resend() | Firing() | AuditEntry():
             return standing
         case _:
             assert_never(change)
@@ -90,17 +97,21 @@ def forget(standing: Standing, now: float) -> Standing:
     return Standing(pauses, flags, alerts, lasting)
 
 
-def decide(standing: Standing, actions: Sequence[Action], moment: Moment) -> tuple[Standing, list[Change]]:
+def decide(standing: Standing, decided: Sequence[Action], moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what the actions of one event change; resends are decided apart (resends.py)."""
     changes: list[Change] = []
-    for number, action in enumerate(actions):
+    for number, action in enumerate(decided):
         here = msgspec.structs.replace(moment, serial=moment.serial + number)
         match action:
             case PauseAction():
                 made = _pause(standing, action, here)
             case FlagAction():
                 made = _flag(standing, action, here)
-            case ResendAction():
+            case ResumeAction():
+                made = _resume(standing, action, here)
+            case AnnotateAction():
+                made = [_audit(here, f"rule:{action.rule}", "annotation", action.rule, action.text)]
+            case ResendAction() | WebhookAction():
                 continue
             case AlertAction():
                 placed = tuple(
@@ -138,6 +149,41 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
     return standing, changes
 
 
+def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the end of a firing changes: pauses that last until then, and its alerts."""
+    changes: list[Change] = []
+    for pause in standing.pauses.values():
+        if pause.firing_id == firing.id and pause.until_cleared and is_in_force(pause, moment.now):
+            changes.append(_released(pause, f"rule:{firing.rule}", firing.reason, moment.now))
+            changes.append(_audit(moment, f"rule:{firing.rule}", "resume", pause.id, firing.reason))
+    changes.extend(
+        msgspec.structs.replace(alert, ended_at=moment.now)
+        for alert in standing.alerts.values()
+        if alert.firing_id == firing.id and alert.quiet_seconds is None and alert.ended_at is None
+    )
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def remind(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return the alerts of a firing as they are told again: the same, with the next number."""
+    changes: list[Change] = [
+        msgspec.structs.replace(alert, sequence=alert.sequence + 1)
+        for alert in standing.alerts.values()
+        if alert.firing_id == firing.id and alert_ended_at(alert, standing.pauses, moment.now) is None
+    ]
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def turned(firing: Firing, name: str, moment: Moment) -> AuditEntry:
+    """Return the note of a firing's transition."""
+    mark = f"{firing.mode}_" if firing.mode == SHADOW else ""
+    return _audit(moment, f"rule:{firing.rule}", f"{mark}{name}", firing.id, firing.reason)
+
+
 def close(standing: Standing, act: IncidentClosed, moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what an operator's closing of an incident changes: nothing where it is over."""
     incident = standing.incidents.get(act.incident_id)
@@ -171,7 +217,7 @@ def release(standing: Standing, act: PauseReleased, moment: Moment) -> tuple[Sta
     pause = standing.pauses.get(act.pause_id)
     if pause is None or not is_in_force(pause, moment.now):
         return standing, [_audit(moment, act.actor, "resume_without_effect", act.pause_id, act.reason)]
-    released = msgspec.structs.replace(pause, released_at=moment.now, released_by=act.actor, release_reason=act.reason)
+    released = _released(pause, act.actor, act.reason, moment.now)
     standing = apply(standing, released)
     changes: list[Change] = [released, _audit(moment, act.actor, "resume", pause.id, act.reason)]
     incident = standing.incidents.get(pause.incident_id)
@@ -211,7 +257,7 @@ def forget_people(standing: Standing, act: PersonForgotten, moment: Moment) -> t
     return standing, [*changes, _audit(moment, act.actor, "forget", "a person", act.reason)]
 
 
-def nameless(record: Pause | Flag | Alert, gone: frozenset[str]) -> Pause | Flag | Alert:
+def nameless(record: Pause | Flag | Alert | Firing, gone: frozenset[str]) -> Pause | Flag | Alert | Firing:
     """Return a record without people, given by their hashes; a pause of a recipient goes on protecting that person."""
     match record:
         case Pause():
@@ -227,6 +273,9 @@ def nameless(record: Pause | Flag | Alert, gone: frozenset[str]) -> Pause | Flag
         case Alert():
             labels = {name: value for name, value in record.labels.items() if value not in gone}
             return msgspec.structs.replace(record, labels=labels)
+        case Firing():
+            parts = tuple("" if value in gone else value for value in record.group)
+            return msgspec.structs.replace(record, group=parts, evidence=_nameless(record.evidence, gone))
 
 
 def _nameless(evidence: tuple[Evidence, ...], gone: frozenset[str]) -> tuple[Evidence, ...]:
@@ -239,23 +288,12 @@ def _nameless(evidence: tuple[Evidence, ...], gone: frozenset[str]) -> tuple[Evi
 def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Change]:
     newest = action.evidence[-1]
     until = None if action.seconds is None else moment.now + action.seconds
-    incident = _incident(standing, newest, moment.now)
+    incident = _incident(standing, newest, moment.now) if action.per_second is None else None
     if incident is not None and incident.until is not None:
         until = incident.until  # Meta's own end wins
     for pause in standing.pauses.values():
-        is_same = (pause.rule, pause.scope, pause.scope_id, pause.lane) == (
-            action.rule, action.scope, action.scope_id, action.lane,
-        )  # fmt: skip
-        if is_same and is_in_force(pause, moment.now):
-            return [
-                msgspec.structs.replace(
-                    pause,
-                    until=_later(pause.until, until) if incident is None or incident.until is None else until,
-                    incident_id=pause.incident_id or (incident.id if incident else ""),
-                    evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
-                    evidence_count=pause.evidence_count + 1,
-                )
-            ]
+        if _is_same(pause, action) and is_in_force(pause, moment.now):
+            return [_renewed(pause, action, incident, until)]
     pause = Pause(
         id=moment.id("p"),
         scope=action.scope,
@@ -272,8 +310,51 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
         evidence_count=len(action.evidence),
         rules_hash=moment.rules_hash,
         incident_id=incident.id if incident else "",
+        waba_id=action.waba_id,
+        firing_id=action.firing_id,
+        until_cleared=action.until_cleared,
+        per_second=action.per_second,
+        steps=action.steps,
+        step_seconds=action.step_seconds,
     )
-    return [pause, _audit(moment, pause.actor, "pause", pause.id, pause.reason)]
+    return [pause, _audit(moment, pause.actor, actions.name(action), pause.id, pause.reason)]
+
+
+def _is_same(pause: Pause, action: PauseAction) -> bool:
+    return (pause.rule, pause.scope, pause.scope_id, pause.lane, pause.waba_id, pause.per_second) == (
+        action.rule, action.scope, action.scope_id, action.lane, action.waba_id, action.per_second,
+    )  # fmt: skip
+
+
+def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, until: float | None) -> Pause:
+    """Return a pause with new evidence; only Meta's word extends it, so that nothing of ours can for ever."""
+    newest = action.evidence[-1]
+    if incident is None or incident.until is None:
+        until = _later(pause.until, until) if newest.kind in META_KINDS else pause.until
+    return msgspec.structs.replace(
+        pause,
+        until=until,
+        incident_id=pause.incident_id or (incident.id if incident else ""),
+        evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
+        evidence_count=pause.evidence_count + 1,
+        firing_id=action.firing_id,
+    )
+
+
+def _resume(standing: Standing, action: ResumeAction, moment: Moment) -> list[Change]:
+    """Release what rules have paused, never what a human has."""
+    changes: list[Change] = []
+    for pause in standing.pauses.values():
+        is_meant = pause.rule in action.rules if action.rules else pause.rule != OPERATOR
+        is_here = action.scope == "all" or (pause.scope, pause.scope_id) == (action.scope, action.scope_id)
+        if is_meant and is_here and pause.rule != OPERATOR and is_in_force(pause, moment.now):
+            changes.append(_released(pause, f"rule:{action.rule}", action.summary, moment.now))
+            changes.append(_audit(moment, f"rule:{action.rule}", "resume", pause.id, action.summary))
+    return changes
+
+
+def _released(pause: Pause, by: str, reason: str, now: float) -> Pause:
+    return msgspec.structs.replace(pause, released_at=now, released_by=by, release_reason=reason)
 
 
 def _later(some: float | None, other: float | None) -> float | None:
@@ -301,7 +382,7 @@ def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change
             return [
                 msgspec.structs.replace(
                     flag,
-                    sources=action.sources,
+                    sources=flag.sources if action.sources is None else action.sources,
                     last_at=moment.now,
                     evidence=action.evidence,
                     evidence_count=flag.evidence_count + 1,
@@ -312,7 +393,7 @@ def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change
         rule=action.rule,
         summary=action.summary,
         group=group,
-        sources=action.sources,
+        sources=action.sources or {},
         opened_at=moment.now,
         last_at=moment.now,
         evidence=action.evidence,
@@ -337,6 +418,7 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
                 evidence_count=alert.evidence_count + 1,
                 pause_ids=_union(alert.pause_ids, pause_ids),
                 flag_id=flag_id or alert.flag_id,
+                firing_id=action.firing_id,
             )
     return Alert(
         id=moment.id("a"),
@@ -351,6 +433,8 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         code=newest.code,
         pause_ids=pause_ids,
         flag_id=flag_id,
+        firing_id=action.firing_id,
+        runbook=action.runbook,
     )
 
 

@@ -8,12 +8,14 @@ import msgspec
 from monitor.actions import Resend
 from monitor.campaigns import Naming
 from monitor.conversations import Window
-from monitor.engine import Plan, Windows
+from monitor.engine import Plan
 from monitor.facts import Fact
+from monitor.firings import Firing
 from monitor.memory import PERSONS_RESENDS_MOST, Memory, Number
 from monitor.messages import Message, Policy
 from monitor.standing import Change
 from monitor.states import State
+from monitor.windows import Windows
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -59,6 +61,7 @@ class Step:
         self.preferences: dict[str, tuple[bool, float]] = {}
         self.forgotten: list[str] = []
         self.facts: list[Fact] = []
+        self.firings: dict[tuple[str, ...], Firing] = {}
         self._of_message: dict[str, str] = {}
         self._of_retry: dict[str, str] = {}
         self._of_person: dict[str, dict[str, None]] = {}
@@ -72,6 +75,14 @@ class Step:
     def number(self, phone_number_id: str) -> Number | None:
         """Return what is known of a phone number by now."""
         return self.numbers.get(phone_number_id) or self.memory.numbers.get(phone_number_id)
+
+    def firing(self, key: tuple[str, ...]) -> Firing | None:
+        """Return the firing of a rule (the key's first part) in a group (the others), over or not, None for none."""
+        return self.firings.get(key) or self.memory.firings.get(key)
+
+    def learn_firing(self, firing: Firing) -> None:
+        """Take up a firing as it is now."""
+        self.firings[firing.rule, *firing.group] = firing
 
     def newest_to(self, phone_number_id: str, recipient: str) -> str:
         """Return the wamid of the newest campaign message from a number to a person, empty for none."""

@@ -49,6 +49,7 @@ def exported_metrics() -> set[str]:
         catalogue=codes.catalogue,
         pauses=lambda: (),
         flags=lambda: (),
+        firings=lambda: (),
         backlog=dict,
         resends=dict,
         lag_events=lambda: 0,

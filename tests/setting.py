@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from monitor import codes, engine, rules
+from monitor import codes, engine, rule_files
 from monitor.campaigns import Naming
 from monitor.codes import Catalogue
 from monitor.memory import Memory
@@ -26,7 +26,7 @@ def settings(
     by_catalogue: bool = True,
 ) -> Settings:
     """Return settings with the core rules."""
-    plan = engine.plan(rules.load([("rules.yml", text)]), catalogue or codes.catalogue())
+    plan = engine.plan(rule_files.load([("rules.yml", text)]), catalogue or codes.catalogue())
     return Settings(plan, policy, naming or Naming(), reply_seconds, by_catalogue)
 
 

@@ -12,7 +12,7 @@ import jsonschema
 import pydantic
 import pytest
 
-from monitor import codes, config, document, rule_tests, rules, sections
+from monitor import codes, config, document, grammar, rule_files, rule_tests, sections
 from monitor.cli import explain, main
 from tests import promql, setting
 
@@ -76,17 +76,24 @@ def test_every_label_is_documented() -> None:
             assert f"`{label}`" in text
 
 
-@pytest.mark.parametrize(
-    "key", ["name", "summary", "match", "count", "by", "actions", "pause", "flag", "resend", "alert"]
-)
-def test_every_rule_key_and_action_is_documented(key: str) -> None:
-    assert f"`{key}`" in page("docs/rules.md")
+def examples() -> list[tuple[str, str]]:
+    """Return each example of docs/rules.md with its tests."""
+    blocks = re.findall(r"```yaml\n(.*?)```", page("docs/rules.md"), re.DOTALL)
+    return list(zip(blocks[::2], blocks[1::2], strict=True))
+
+
+@pytest.mark.parametrize("key", [*grammar.RuleSpec.model_fields, *grammar.ActionSpec.model_fields])
+def test_every_rule_key_and_action_is_documented_with_an_example(key: str) -> None:
+    written = {"pending": "for"}.get(key, key)
+
+    assert f"`{written}`" in page("docs/rules.md")
+    assert any(re.search(rf"\b{written}\b", rule) for rule, _ in examples())
 
 
 def test_every_fact_is_documented() -> None:
     text = page("docs/rules.md")
 
-    for fact in typing.get_args(rules.FactName):
+    for fact in typing.get_args(grammar.FactName):
         assert f"`{fact}`" in text
 
 
@@ -98,6 +105,8 @@ def test_every_key_of_rule_tests_is_documented() -> None:
         rule_tests.FlagSpec,
         rule_tests.ResendSpec,
         rule_tests.AlertSpec,
+        rule_tests.FiringSpec,
+        rule_tests.DoneSpec,
     )
 
     for spec in specs:
@@ -105,28 +114,28 @@ def test_every_key_of_rule_tests_is_documented() -> None:
             assert re.search(rf"\b{name}\b", text), name
 
 
-def test_the_examples_of_rules_and_their_tests_run(tmp_path: Path) -> None:
-    rule, test = re.findall(r"```yaml\n(.*?)```", page("docs/rules.md"), re.DOTALL)
-    (tmp_path / "core.yml").write_text(rule)
-    (tmp_path / "core_test.yml").write_text(test)
+@pytest.mark.parametrize(("rule", "test"), examples(), ids=lambda text: str(text).split("name: ")[1].split("\n")[0])
+def test_the_examples_of_rules_and_their_tests_run(rule: str, test: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(rule)
+    (tmp_path / "rules_test.yml").write_text(test)
 
-    count, failures = rule_tests.run(tmp_path / "core_test.yml")
+    result = rule_tests.run(tmp_path / "rules_test.yml")
 
-    assert (count, failures) == (1, [])
+    assert (len(result.outcomes), result.failures) == (1, [])
 
 
 def test_the_published_schema_of_rules_is_the_code_s() -> None:
     published: dict[str, Any] = json.loads(page("rules/rules.schema.json"))
 
-    assert published == rules.json_schema()
+    assert published == rule_files.json_schema()
 
 
-@pytest.mark.parametrize("name", ["core", "account"])
+@pytest.mark.parametrize("name", ["core", "extra"])
 def test_the_shipped_rules_fulfil_the_published_schema_and_their_own_tests(name: str) -> None:
     read = document.read((ROOT / f"rules/monitor/{name}.yml").read_bytes(), name)
 
-    jsonschema.validate(read.value, rules.json_schema())
-    assert rule_tests.run(ROOT / f"rules/monitor/{name}_test.yml")[1] == []
+    jsonschema.validate(read.value, rule_files.json_schema())
+    assert rule_tests.run(ROOT / f"rules/monitor/{name}_test.yml").failures == []
 
 
 def test_the_page_of_error_codes_is_the_catalogue_s() -> None:

@@ -101,7 +101,7 @@ def test_a_one_time_password_that_expired_is_withheld() -> None:
 def test_a_longer_time_to_live_after_a_reload_holds_for_messages_that_were_due() -> None:
     world = quick()
     world.status("wamid.1", "sent")
-    world.settings = setting.settings(policy=Policy({"": 7_200.0}, buffer_seconds=0.0, buffer_share=0.0))
+    world.rehearsal.settings = setting.settings(policy=Policy({"": 7_200.0}, buffer_seconds=0.0, buffer_share=0.0))
 
     world.tick(NOW + 3_700)
 

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from monitor import codes, engine, rules
-from monitor.actions import Action, AlertAction, FlagAction, PauseAction, ResendAction
-from monitor.engine import Plan, Windows
+from monitor import engine, turns
+from monitor.actions import Action, AlertAction, FlagAction, Moment, PauseAction, ResendAction
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Status
+from monitor.memory import Memory
+from monitor.step import Known, Step
+from monitor.windows import Windows
+from tests import setting
 
 CORE = """
 rules:
@@ -26,8 +29,22 @@ rules:
 """
 
 
-def plan(text: str) -> Plan:
-    return engine.plan(rules.load([("rules.yml", text.encode())]), codes.catalogue())
+class Rules:
+    """Rules, their windows and firings, to which events happen."""
+
+    def __init__(self, text: str) -> None:
+        self.settings = setting.settings(text.encode())
+        self.windows = Windows()
+        self.memory = Memory()
+
+    def hear(self, event: MetaEvent, position: int, received_at: float) -> list[Action]:
+        """Return what rules do about an event."""
+        plan = self.settings.plan
+        step = Step(self.settings, self.windows, self.memory, Known())
+        outcome = engine.evaluate(plan, self.windows, event, position, received_at)
+        effect = turns.take(step, outcome.signals, Moment(position, received_at, plan.hash))
+        self.memory.learn_firings(step.firings.values(), received_at)
+        return list(effect.actions)
 
 
 def failed(
@@ -45,11 +62,8 @@ def report(code: int, at: float = 0.0, *, number: str = "200", waba_id: str = "1
 
 
 def live(text: str, events: Sequence[MetaEvent]) -> list[list[Action]]:
-    rule_plan, windows = plan(text), Windows()
-    return [
-        engine.evaluate(rule_plan, windows, event, position, event.occurred_at)
-        for position, event in enumerate(events, 1)
-    ]
+    rules = Rules(text)
+    return [rules.hear(event, position, event.occurred_at) for position, event in enumerate(events, 1)]
 
 
 def names(actions: Sequence[Action]) -> list[tuple[str, str]]:
@@ -87,13 +101,10 @@ def test_a_count_is_within_its_window_edges_included(third_at: float, is_burst: 
 
 
 def test_events_that_arrive_out_of_order_make_the_same_burst() -> None:
-    rule_plan, windows = plan(CORE), Windows()
+    rules = Rules(CORE)
     times = [100.0, 160.0, 130.0]
 
-    found = [
-        engine.evaluate(rule_plan, windows, failed(506, at), position, 200.0 + position)
-        for position, at in enumerate(times)
-    ]
+    found = [rules.hear(failed(506, at), position, 200.0 + position) for position, at in enumerate(times)]
 
     assert [bool(actions) for actions in found] == [False, False, True]
 
@@ -176,16 +187,6 @@ def test_a_replay_into_new_windows_gives_the_same_actions() -> None:
     events = [failed(506, at * 7.0, number=str(at % 3)) for at in range(40)]
 
     assert live(CORE, events) == live(CORE, events)
-
-
-def test_what_is_long_past_is_forgotten() -> None:
-    rule_plan, windows = plan(CORE), Windows()
-    for at in range(2):
-        engine.evaluate(rule_plan, windows, failed(506, float(at)), at, float(at))
-
-    engine.evaluate(rule_plan, windows, failed(506, 10_000.0), 3, 10_000.0)
-
-    assert len(windows.of(rules.load([("r", CORE.encode())]).rules[1], ("200",)).entries) == 1
 
 
 def test_an_event_without_errors_meets_no_code_rule() -> None:

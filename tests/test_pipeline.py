@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from monitor import engine, payloads
-from monitor.actions import Action, is_in_force
+from monitor.actions import is_in_force
+from monitor.engine import Outcome
 from monitor.events import Status
 from monitor.facts import Fact
 from monitor.pipeline import Pipeline
@@ -119,6 +120,7 @@ async def test_what_was_repeated_before_a_restart_is_not_counted_twice_after_it(
         await world.hear(duplicate(number), payloads.status(f"wamid.other.{number}", "sent", NOW))
     await world.catch_up()
     await world.restart()
+    world.clock = NOW + 300
     await world.hear(payloads.status("wamid.new", "failed", NOW + 300, codes=(506,)))
     await world.catch_up()
 
@@ -130,7 +132,7 @@ async def test_an_event_that_makes_our_own_code_fail_harms_no_other(
 ) -> None:
     evaluate = engine.evaluate
 
-    def explode(plan: Any, windows: Any, event: Any, *about: Any) -> list[Action]:
+    def explode(plan: Any, windows: Any, event: Any, *about: Any) -> Outcome:
         if event.wamid == "wamid.bad":
             raise RuntimeError("our mistake")
         return evaluate(plan, windows, event, *about)

@@ -360,7 +360,9 @@ async def test_campaigns_are_listed_in_pages_the_newest_first(app: App) -> None:
 
 
 async def test_a_claim_leaves_out_what_is_paused(app: App) -> None:
-    await hear(app, payloads.change(NUMBER, statuses=[payloads.status("wamid.1", "failed", 1.0, codes=(131043,))]))
+    await hear(
+        app, payloads.change(NUMBER, statuses=[payloads.status("wamid.1", "failed", time.time(), codes=(131043,))])
+    )
     pause = await block(app)
     during = await post(app, "/v1/resends/claim", {"actor": "worker"})
     await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "ann", "reason": "over"})

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from monitor import effects, parse, payloads
-from monitor.actions import Moment, Resend
-from monitor.engine import Windows
+from monitor import parse, payloads
+from monitor.actions import Resend
 from monitor.events import AccountEvent, Event, MetaEvent, Sent, Tick
 from monitor.facts import Fact
 from monitor.memory import Memory
 from monitor.messages import Message
-from monitor.step import Known, Settings, Step
+from monitor.rehearsal import Rehearsal
+from monitor.step import Known, Settings
 from tests import setting
 
 NOW = 1_700_000_000.0
@@ -27,31 +27,27 @@ class World:
     """What has happened so far."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or setting.settings()
-        self.memory = Memory()
-        self.windows = Windows()
-        self.known = Known({}, {}, {}, set())
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.rehearsal = Rehearsal(settings or setting.settings())
         self.facts: list[Fact] = []
-        self.position = 0
+
+    @property
+    def memory(self) -> Memory:
+        """What the pipeline remembers."""
+        return self.rehearsal.memory
+
+    @property
+    def known(self) -> Known:
+        """What the store remembers."""
+        return self.rehearsal.known
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Each campaign's headings."""
+        return self.rehearsal.counts
 
     def take(self, events: Sequence[Event], at: float) -> None:
         """Let the events of one entry take effect, as one step."""
-        self.position += 1
-        step = Step(self.settings, self.windows, self.memory, self.known)
-        serial = 0
-        for event in events:
-            serial += effects.take(step, event, Moment(self.position, at, "hash", serial))
-        self.known.messages.update(step.messages)
-        self.known.seen.update(step.seen)
-        for key, count in step.counts.items():
-            self.counts[key] += count
-        self.memory.standing = step.standing
-        self.memory.learn(step.numbers.values(), step.states.values())
-        self.memory.learn_recent(step.recent)
-        self.memory.conversations.learn(step.conversations)
-        self.memory.conversations.forget(step.forgotten)
-        self.facts.extend(step.facts)
+        self.facts.extend(self.rehearsal.take(events, at))
 
     def hear(self, *changes: dict[str, Any], at: float = NOW, time: float | None = None) -> None:
         """Receive one delivery with these changes."""

@@ -57,6 +57,25 @@ def call(
     sys.exit(FAILED)
 
 
+def post(url: str, path: str, token: str | None, timeout_seconds: float = 60) -> None:
+    """Post to a running sidecar what has no answer but that it was done; print what is wrong and exit otherwise."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx2.post(url.rstrip("/") + path, headers=headers, timeout=timeout_seconds, trust_env=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar: {error}", err=True)
+        sys.exit(FAILED)
+    if answer.is_success:
+        return
+    try:
+        mistakes = answer.json().get("mistakes") or [answer.text]
+    except json.JSONDecodeError:
+        mistakes = [answer.text or f"status {answer.status_code}"]
+    for mistake in mistakes:
+        click.echo(f"whatsapp-monitor: {mistake}", err=True)
+    sys.exit(FAILED)
+
+
 def pages(url: str, path: str, token: str | None, name: str) -> list[dict[str, Any]]:
     """Return the records of all pages."""
     found: list[dict[str, Any]] = []

@@ -4,7 +4,33 @@ from urllib.parse import quote
 
 import click
 
+from monitor.actions import SCOPES
 from monitor.cli import client
+
+
+@click.command()
+@click.option(
+    "--acknowledge-loosening", "is_acknowledged", is_flag=True, help="Also take rules that stop less than those before."
+)
+@client.url_option
+@client.token_option
+def reload(is_acknowledged: bool, url: str, token: str | None) -> None:
+    """Take up changed configuration and rules: all of them, or nothing where something is wrong."""
+    query = "?acknowledge_loosening=true" if is_acknowledged else ""
+    client.post(url, f"/-/reload{query}", token)
+    click.echo("Reloaded.")
+
+
+@click.command()
+@click.option("--all", "is_all", is_flag=True, help="Also those that are over.")
+@client.json_option
+@client.url_option
+@client.token_option
+def firings(is_all: bool, as_json: bool, url: str, token: str | None) -> None:
+    """List the rules that are pending or firing, shadows among them."""
+    answer = client.call("GET", url, "/v1/firings" + ("" if is_all else "?live=true"), token)
+    columns = ("id", "rule", "mode", "state", "group", "since", "last_at", "ended_at", "reason", "count")
+    client.show(answer, "firings", columns, as_json, "Nothing is firing.")
 
 
 @click.group()
@@ -20,14 +46,12 @@ def pauses() -> None:
 def list_pauses(is_all: bool, as_json: bool, url: str, token: str | None) -> None:
     """List the pauses in force."""
     answer = client.call("GET", url, f"/v1/pauses?all={str(is_all).lower()}", token)
-    columns = ("id", "scope", "scope_id", "lane", "rule", "code", "since", "until", "reason")
+    columns = ("id", "scope", "scope_id", "lane", "per_second", "rule", "code", "since", "until", "reason")
     client.show(answer, "pauses", columns, as_json, "Nothing is paused.")
 
 
 @pauses.command("add")
-@click.option(
-    "--scope", required=True, type=click.Choice(["all", "waba", "phone_number", "template", "country", "recipient"])
-)
+@click.option("--scope", required=True, type=click.Choice(SCOPES))
 @click.option("--id", "scope_id", default="", help="The account's, number's or template's id.")
 @click.option("--lane", default="all", show_default=True, type=click.Choice(["all", "business_initiated", "marketing"]))
 @click.option("--for", "seconds", help="How long, as 30m or 2d; otherwise until someone resumes.")

@@ -1,14 +1,17 @@
-"""`rules check` and `rules test`."""
+"""`rules`: check rules, test them, explain what they say of an event, and try them on the journal."""
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from monitor import rule_tests
-from monitor import rules as rule_files
+from monitor import rule_checks, rule_files, rule_tests
+from monitor.cli import junit, proof
 from monitor.document import Mistaken
+from monitor.rule_coverage import Coverage
 
 FAILED, WRONG = 1, 2
 _files = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -21,42 +24,92 @@ def rules() -> None:
 
 @rules.command()
 @_files
-def check(files: tuple[Path, ...]) -> None:
-    """Check rules FILES; every mistake with its file, line and column."""
+@click.option("--fatal-warnings", is_flag=True, help="Exit with 1 where there are warnings.")
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also say how FILES would stop less than these files do; may be given several times.",
+)
+def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ...]) -> None:
+    """Check rules FILES together, in their order; every mistake with its file, line and column."""
     try:
-        rule_set = rule_files.load((str(file), file.read_bytes()) for file in files)
+        found = rule_files.read((str(file), file.read_bytes()) for file in files)
+        before = rule_files.load((str(file), file.read_bytes()) for file in against)
     except Mistaken as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        sys.exit(WRONG)
-    click.echo(f"{len(rule_set.rules)} rules found, hash {rule_set.hash}")
+        _wrong(error)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    loosened = list(rule_checks.loosened(before, found.rule_set)) if against else []
+    for one in loosened:
+        click.echo(f"loosened: {one}", err=True)
+    click.echo(f"{len(found.rule_set.rules)} rules found, hash {found.rule_set.hash}")
+    if loosened or (fatal_warnings and found.warnings):
+        sys.exit(FAILED)
 
 
 @rules.command()
 @_files
-def test(files: tuple[Path, ...]) -> None:
-    """Run the tests in FILES: events in; expected pauses, flags, resends, alerts and gate verdicts out."""
-    is_failed = False
+@click.option("--run", "only", metavar="TEXT", default="", help="Run only the tests whose name holds TEXT.")
+@click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
+@click.option("--coverage", "is_coverage", is_flag=True, help="Say which rules and conditions the tests leave untried.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def test(files: tuple[Path, ...], only: str, junit_file: Path | None, is_coverage: bool, as_json: bool) -> None:
+    """Run the tests in FILES: events in; expected firings, actions, pauses, flags, alerts and gate verdicts out."""
+    results = []
     for file in files:
-        click.echo(f"Unit Testing: {file}")
         try:
-            count, failures = rule_tests.run(file)
+            result = rule_tests.run(file, only)
         except Mistaken as error:
-            for mistake in error.mistakes:
-                click.echo(str(mistake), err=True)
-            sys.exit(WRONG)
-        for failure in failures:
+            _wrong(error)
+        results.append(result)
+        if as_json:
+            continue
+        click.echo(f"Unit Testing: {file}")
+        for failure in result.failures:
             click.echo(f"  FAILED: {failure.test}")
             for difference in failure.differences:
                 click.echo(f"    {difference}")
-        is_failed = is_failed or bool(failures)
-        if not failures:
-            click.echo(f"  SUCCESS: {count} tests")
-    if is_failed:
+        if not result.failures:
+            click.echo(f"  SUCCESS: {len(result.outcomes)} tests")
+        if is_coverage:
+            _print_coverage(result.coverage)
+    if as_json:
+        click.echo(json.dumps([rule_tests.described(result) for result in results], indent=2))
+    if junit_file is not None:
+        try:
+            junit_file.write_bytes(junit.xml(results))
+        except OSError as error:
+            click.echo(f"whatsapp-monitor: {junit_file} can't be written: {error.strerror}", err=True)
+            sys.exit(FAILED)
+    if any(result.failures for result in results):
         sys.exit(FAILED)
 
 
 @rules.command()
 def schema() -> None:
     """Print the JSON Schema of rules files, for editors."""
-    click.echo(json.dumps(rule_files.json_schema(), indent=2))
+    with suppress(BrokenPipeError):
+        click.echo(json.dumps(rule_files.json_schema(), indent=2))
+
+
+rules.add_command(proof.explain)
+rules.add_command(proof.backtest)
+
+
+def _print_coverage(found: Coverage) -> None:
+    seen = found.conditions - len({*found.unheld, *found.unfailed})
+    click.echo(f"  Rules that fired: {found.rules - len(found.unfired)} of {found.rules}")
+    for name in found.unfired:
+        click.echo(f"    never fired: {name}")
+    click.echo(f"  Tests of facts seen both to hold and to fail: {seen} of {found.conditions}")
+    for name in found.unheld:
+        click.echo(f"    never held: {name}")
+    for name in found.unfailed:
+        click.echo(f"    never failed: {name}")
+
+
+def _wrong(error: Mistaken) -> NoReturn:
+    for mistake in error.mistakes:
+        click.echo(str(mistake), err=True)
+    sys.exit(WRONG)

@@ -8,6 +8,7 @@ import msgspec
 
 from monitor import erasure
 from monitor.actions import Alert, Flag, Pause
+from monitor.firings import Firing
 from monitor.standing import nameless
 from monitor.store import buckets
 from monitor.store.protocol import ERASED
@@ -53,7 +54,7 @@ def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
     )
     for table, column in (("resends", "recipient"), ("conversations", "recipient"), ("people", "person")):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (gone,))  # noqa: S608
-    kinds: tuple[tuple[str, Any], ...] = (("pauses", Pause), ("flags", Flag), ("alerts", Alert))
+    kinds: tuple[tuple[str, Any], ...] = (("pauses", Pause), ("flags", Flag), ("alerts", Alert), ("firings", Firing))
     for table, kind in kinds:
         query = f"""SELECT id, record FROM {table} WHERE EXISTS
             (SELECT 1 FROM json_each(?) WHERE instr(record, CAST(value AS BLOB)))"""  # noqa: S608
@@ -63,3 +64,6 @@ def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
                 f"UPDATE {table} SET record = ? WHERE id = ?",  # noqa: S608
                 (msgspec.json.encode(scrubbed), record_id),
             )
+    db.execute(
+        """DELETE FROM rule_values WHERE EXISTS (SELECT 1 FROM json_each(?) WHERE instr("group", value))""", (gone,)
+    )

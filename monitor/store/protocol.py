@@ -7,16 +7,21 @@ import msgspec
 
 from monitor.actions import Alert, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
+from monitor.firings import Firing
 from monitor.memory import Number
 from monitor.messages import Message
 from monitor.standing import Change, Standing
 from monitor.states import State
+from monitor.windows import Value
 
 WEBHOOK = "webhook"
 OPERATOR = "operator"
 TICK = "tick"
 SEND = "send"
 ERASED = "erased"  # was a webhook, all of which was about people who have been forgotten
+
+ALERTMANAGER, FIRING = "alertmanager", "firing"
+"""Kinds of outbox rows beside forwards and webhooks: an alert, and a firing that a rule's `webhook:` action sends."""
 
 
 class StoreUnavailableError(Exception):
@@ -96,6 +101,7 @@ class Commit(msgspec.Struct, frozen=True):
     preferences: Mapping[str, tuple[bool, float]] = {}
     forgotten: Sequence[str] = ()
     changes: Sequence[Change] = ()
+    values: Sequence[Value] = ()
     outbox: Sequence[Enqueue] = ()
 
 
@@ -185,6 +191,22 @@ class Store(Protocol):
 
     async def conversations(self, now: float) -> list[Window]:
         """Return the customer-service windows that are open, the one that closes last standing last."""
+        ...
+
+    async def live_firings(self, now: float) -> list[Firing]:
+        """Return firings that are not over, and those that keep their rule resting."""
+        ...
+
+    async def rule_values(self) -> list[Value]:
+        """Return the last values of the facts that rules wait to change."""
+        ...
+
+    async def firings(self, before: str, limit: int, *, is_live: bool | None) -> Page:
+        """Return firings, newest first."""
+        ...
+
+    async def firing(self, firing_id: str) -> Firing | None:
+        """Return one firing."""
         ...
 
     async def waiting_resends(self) -> list[Resend]:

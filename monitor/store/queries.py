@@ -8,11 +8,13 @@ import msgspec
 
 from monitor.actions import Alert, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
+from monitor.firings import Firing
 from monitor.memory import NUMBERS_MOST, RECENT_MOST, STATES_MOST, Number
 from monitor.standing import KEPT_SECONDS, Standing
 from monitor.states import State
 from monitor.store import buckets, rows
 from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
+from monitor.windows import Value
 
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
@@ -59,6 +61,17 @@ def standing(db: sqlite3.Connection, now: float) -> Standing:
         alerts,
         load("SELECT record FROM incidents WHERE over_at IS NULL OR over_at > ?", Incident, since),
     )
+
+
+def live_firings(db: sqlite3.Connection, now: float) -> list[Firing]:
+    """Return firings that are not over, and those that keep their rule resting."""
+    query = "SELECT record FROM firings WHERE ended_at IS NULL OR rests_until > ? ORDER BY rowid"
+    return [msgspec.json.decode(row[0], type=Firing) for row in db.execute(query, (now,))]
+
+
+def rule_values(db: sqlite3.Connection) -> list[Value]:
+    """Return the last values of the facts that rules wait to change."""
+    return [Value(*row) for row in db.execute('SELECT condition, "group", value, at FROM rule_values')]
 
 
 def due_rows(db: sqlite3.Connection, destination: str, now: float, limit: int, *, is_ordered: bool) -> list[OutboxRow]:

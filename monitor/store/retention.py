@@ -85,6 +85,12 @@ _SMALL = (  # statement, and whether it keeps what campaigns keep rather than wh
         (SELECT id FROM resends WHERE not_before < ? AND NOT is_awaited AND state <> 'claimed' LIMIT ?)""",
         False,
     ),
+    ("DELETE FROM firings WHERE id IN (SELECT id FROM firings WHERE ended_at < ? LIMIT ?)", False),
+    (
+        """DELETE FROM rule_values WHERE (condition, "group") IN
+        (SELECT condition, "group" FROM rule_values WHERE at < ? LIMIT ?)""",
+        True,
+    ),
     (
         """DELETE FROM numbers WHERE phone_number_id IN
         (SELECT phone_number_id FROM numbers WHERE seen_at < ? LIMIT ?)""",

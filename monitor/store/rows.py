@@ -7,6 +7,7 @@ from typing import Any, assert_never
 import msgspec
 
 from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
+from monitor.firings import Firing
 from monitor.messages import Message
 from monitor.standing import Change
 from monitor.store import buckets, bulk, erasing
@@ -100,6 +101,8 @@ def _learn(connection: sqlite3.Connection, step: Commit) -> None:
         is_stopped = excluded.is_stopped, at = excluded.at WHERE excluded.at >= at""",
         [(recipient, is_stopped, at) for recipient, (is_stopped, at) in step.preferences.items()],
     )
+    values = [(one.condition, one.group, one.value, one.at) for one in step.values]
+    bulk.each(connection, "INSERT OR REPLACE INTO rule_values VALUES (?, ?, ?, ?)", values)
     bulk.each(
         connection,
         """INSERT INTO campaigns (campaign, first_at, last_at) VALUES (?, ?, ?)
@@ -140,6 +143,12 @@ def _put(connection: sqlite3.Connection, change: Change) -> None:
                 """INSERT INTO incidents VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
                 over_at = excluded.over_at, record = excluded.record""",
                 (change.id, change.opened_at, change.closed_at, _encode(change)),
+            )
+        case Firing():
+            connection.execute(
+                """INSERT INTO firings VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET since = excluded.since,
+                ended_at = excluded.ended_at, rests_until = excluded.rests_until, record = excluded.record""",
+                (change.id, change.since, change.ended_at, change.rests_until or None, _encode(change)),
             )
         case Resend():
             is_awaited = change.state == "pending" or bool(change.retry_wamid and change.outcome in {"", "delivered"})

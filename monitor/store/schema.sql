@@ -103,6 +103,24 @@ CREATE TABLE incidents (id TEXT PRIMARY KEY, opened_at REAL NOT NULL, over_at RE
 
 CREATE TABLE alerts (id TEXT PRIMARY KEY, since REAL NOT NULL, last_at REAL NOT NULL, record BLOB NOT NULL);
 
+CREATE TABLE firings (              -- rules from the first sign that they hold to their end
+    id          TEXT PRIMARY KEY,
+    since       REAL NOT NULL,
+    ended_at    REAL,
+    rests_until REAL,               -- until when an ended one keeps its rule from firing again
+    record      BLOB NOT NULL
+);
+CREATE INDEX firings_by_end ON firings (ended_at);
+CREATE INDEX firings_live ON firings (rests_until) WHERE rests_until IS NOT NULL;
+
+CREATE TABLE rule_values (          -- the last value of each fact that a `change:` waits for
+    condition   TEXT NOT NULL,
+    "group"     TEXT NOT NULL,
+    value       TEXT NOT NULL,
+    at          REAL NOT NULL,
+    PRIMARY KEY (condition, "group")
+) WITHOUT ROWID;
+
 CREATE TABLE audit (
     id       INTEGER PRIMARY KEY,
     at       REAL NOT NULL,

@@ -19,6 +19,7 @@ import msgspec
 
 from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
+from monitor.firings import Firing
 from monitor.memory import Number
 from monitor.messages import Message
 from monitor.standing import Standing
@@ -38,8 +39,9 @@ from monitor.store.protocol import (
 )
 from monitor.store.retention import Retention
 from monitor.store.writer import DIGESTS_MOST, Writer
+from monitor.windows import Value
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_MILLISECONDS = 2_000  # how long a stranger's lock on the file is waited for before the answer is 503
 ERASED_AT_ONCE = 2_000  # entries searched in one read
 TAIL_BYTES = 64 * 1024 * 1024  # entries kept in memory for the pipeline; beyond it the file is read
@@ -140,6 +142,23 @@ class SqliteStore:
     async def conversations(self, now: float) -> list[Window]:
         """Return the customer-service windows that are open, the one that closes last standing last."""
         return await self._read(lambda db: queries.conversations(db, now))
+
+    async def live_firings(self, now: float) -> list[Firing]:
+        """Return firings that are not over, and those that keep their rule resting."""
+        return await self._read(lambda db: queries.live_firings(db, now))
+
+    async def rule_values(self) -> list[Value]:
+        """Return the last values of the facts that rules wait to change."""
+        return await self._read(queries.rule_values)
+
+    async def firings(self, before: str, limit: int, *, is_live: bool | None) -> Page:
+        """Return firings, newest first."""
+        where = {None: "1", True: "ended_at IS NULL", False: "ended_at IS NOT NULL"}[is_live]
+        return await self._page("firings", Firing, before, limit, where, ())
+
+    async def firing(self, firing_id: str) -> Firing | None:
+        """Return one firing."""
+        return await self._record("firings", Firing, firing_id)
 
     async def waiting_resends(self) -> list[Resend]:
         """Return resends that are pending or whose retry has not come to an end."""
@@ -369,11 +388,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages, 16 MB: fewer stalls than the default 1,000
-    for script in (
-        ("schema.sql",) if version == 0 else (f"upgrade_{n}.sql" for n in range(version + 1, SCHEMA_VERSION + 1))
-    ):
+    scripts = {n: f"upgrade_{n}.sql" for n in range(version + 1, SCHEMA_VERSION + 1)}
+    for reached, script in (scripts if version else {SCHEMA_VERSION: "schema.sql"}).items():
         text = Path(__file__).with_name(script).read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version = {reached}; COMMIT;")
     # Nobody else can hold a lease while the lock is ours: those of a process that died are free.
     connection.execute("UPDATE outbox SET lease_until = NULL WHERE lease_until IS NOT NULL")
 

@@ -6,13 +6,14 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from monitor import gate, pseudonyms
+from monitor import countries, gate, pseudonyms
 from monitor.actions import Pause
 from monitor.gate import Ask, Verdict
+from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
 
 PATH = "/v1/gate"
-_KNOWN = frozenset({"phone_number_id", "waba_id", "category", "template", "recipient", "kind", "country"})
+_KNOWN = frozenset({"phone_number_id", "waba_id", "category", "template", "recipient", "kind", "country", "campaign"})
 _CATEGORIES = frozenset(gate.LANES_OF)
 _URI_HEADERS = (b"x-original-uri", b"x-forwarded-uri")
 _encode = msgspec.json.Encoder().encode
@@ -40,6 +41,7 @@ class GateEndpoint:
         self._wabas = wabas
         self._is_window_open = is_window_open
         self._hash_key = hash_key
+        self._rates = Rates()
         self._clock = clock
         self._count = count
 
@@ -56,7 +58,13 @@ class GateEndpoint:
             now,
             lambda number, person: self._is_window_open(number, person, now),
         )
+        if verdict.per_second is not None and verdict.pause is not None:
+            wait_seconds = self._rates.take(verdict.pause, verdict.per_second, now)
+            verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
         self._count("allow" if verdict.allow else "deny", verdict.reason)
+        if verdict.allow and verdict.per_second is not None:
+            await _answer(send, 200, _encode(described(verdict)), [])
+            return
         if verdict.allow:
             warned = [(b"x-gate-warning", verdict.warning.encode())] if verdict.warning else []
             await _answer(send, 200, _ALLOWED[verdict.reason], warned)
@@ -79,6 +87,7 @@ class GateEndpoint:
             uri = _uri(scope)
             return gate.from_uri(unquote(uri.decode("latin-1"))) if uri else Ask()
         if asked.get("recipient"):
+            asked.setdefault("country", countries.of(pseudonyms.written(asked["recipient"])))
             asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
         if "category" in asked and (category := asked["category"].lower()) in _CATEGORIES:
             asked["category"] = category
@@ -90,19 +99,21 @@ def described(verdict: Verdict) -> dict[str, Any]:
     pause = verdict.pause
     if pause is None:
         return {"allow": verdict.allow, "reason": verdict.reason}
-    return {
+    shown = {
         "allow": verdict.allow,
         "reason": verdict.reason,
         "rule": pause.rule,
         "pause": pause_described(pause),
         "retry_after_seconds": verdict.retry_after_seconds,
     }
+    return shown if verdict.per_second is None else {**shown, "per_second": verdict.per_second}
 
 
 def pause_described(pause: Pause) -> dict[str, Any]:
-    """Return a pause as the API shows it: `until` is a time, or `resumed` where only a human ends it."""
+    """Return a pause as the API shows it: `until` is a time, or who ends it."""
     shown: dict[str, Any] = msgspec.to_builtins(pause)
-    shown["until"] = "resumed" if pause.until is None else pause.until
+    open_end = "cleared" if pause.until_cleared else "resumed"
+    shown["until"] = open_end if pause.until is None else pause.until
     if pause.asked_scope != pause.scope:
         shown["note"] = f"asked for scope {pause.asked_scope}, whose id the event did not tell"
     return shown

@@ -26,6 +26,7 @@ from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.page import StatusPage
 from monitor.web.people import People
+from monitor.web.rules import Rules
 from monitor.web.sends import Sends
 
 NAMES_MOST = 50  # `name[]` values of one scrape
@@ -52,7 +53,7 @@ class Parts(Protocol):
         """Whether traffic should come."""
         ...
 
-    async def reload(self) -> Sequence[Mistake]:
+    async def reload(self, *, is_loosening_acknowledged: bool = False) -> Sequence[Mistake]:
         """Take up changed files; return what is wrong with them."""
         ...
 
@@ -75,6 +76,7 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             Route("/-/reload", own.reload, methods=["POST", "PUT"]),
             *Api(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
             *Campaigns(parts.store, parts.clock).routes(),
+            *Rules(parts.store, parts.pipeline, parts.clock).routes(),
             *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
             *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
         ]
@@ -136,9 +138,10 @@ class _Own:
             return PlainTextResponse("WhatsApp monitor is ready.\n")
         return PlainTextResponse("WhatsApp monitor is not ready.\n", 503)
 
-    async def reload(self, _: Request) -> Response:
-        """Reload configuration and rules; the old ones stay on error."""
-        mistakes = await self._parts.reload()
+    async def reload(self, request: Request) -> Response:
+        """Reload configuration and rules; the old ones stay on error, or where others would stop less unasked."""
+        is_acknowledged = request.query_params.get("acknowledge_loosening") == "true"
+        mistakes = await self._parts.reload(is_loosening_acknowledged=is_acknowledged)
         if mistakes:
             shown: list[Any] = [str(mistake) for mistake in mistakes]
             return JSONResponse({"error": "reload_failed", "mistakes": shown}, 500)

@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from monitor import __version__, incidents
-from monitor.actions import is_in_force
+from monitor.actions import is_in_force, rate
+from monitor.firings import is_live
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Store
+from monitor.web import rules
 
 REFRESH_SECONDS = 5
 HEADERS = {
@@ -34,6 +36,7 @@ class StatusPage:
             loader=jinja2.PackageLoader("monitor.web"), autoescape=True, undefined=jinja2.StrictUndefined
         )
         templates.filters["time"] = _time
+        templates.filters["rate"] = rate
         self._page = templates.get_template("status.html")
         self._style = templates.get_template("status.css").render()
 
@@ -41,13 +44,13 @@ class StatusPage:
         """Answer GET /."""
         now = self._clock()
         standing = self._pipeline.standing
+        in_force = [pause for pause in standing.pauses.values() if is_in_force(pause, now)]
         values: dict[str, Any] = {
             "version": __version__,
             "now": now,
             "refresh_seconds": REFRESH_SECONDS,
-            "pauses": sorted(
-                (pause for pause in standing.pauses.values() if is_in_force(pause, now)), key=lambda pause: -pause.since
-            ),
+            "stops": sum(pause.per_second is None for pause in in_force),
+            "pauses": sorted(in_force, key=lambda pause: (pause.per_second is not None, -pause.since)),
             "flags": sorted(
                 (flag for flag in standing.flags.values() if flag.resolved_at is None), key=lambda flag: -flag.last_at
             ),
@@ -60,7 +63,11 @@ class StatusPage:
             "audit": (await self._store.audit("", 15)).items,
             "backlog": await self._store.backlog(),
             "numbers": sorted(self._pipeline.memory.wabas.items())[:100],
-            "rules": self._pipeline.plan.hash,
+            "rules_hash": self._pipeline.plan.hash,
+            "rules": rules.described(
+                self._pipeline.plan.rules.values(),
+                [one for one in self._pipeline.memory.firings.values() if is_live(one, now)],
+            ),
         }
         return HTMLResponse(self._page.render(values), headers=HEADERS)
 

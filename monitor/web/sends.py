@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor import pseudonyms, sends
+from monitor import countries, pseudonyms, sends
 from monitor.pipeline import Pipeline
 from monitor.sends import Attempt
 from monitor.store.protocol import SEND, Arrival, Store
@@ -59,6 +59,7 @@ class Sends:
             ask.language,
             ask.campaign,
             ask.biz_opaque_callback_data,
+            countries.of(pseudonyms.written(ask.recipient)),
         )
         event = sends.event(attempt, ask.answer, now)
         if event is None:

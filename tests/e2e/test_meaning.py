@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     },
     "campaigns": {"callback_path": "$.campaign"},
     "metrics": {"idle_after": "1d"},
-    "rules": {"files": [str(CORE_RULES), str(CORE_RULES.with_name("account.yml"))]},
+    "rules": {"files": [str(CORE_RULES), str(CORE_RULES.with_name("extra.yml"))]},
     "codes": [{"code": 131777, "title": "Ours", "class": "policy_block", "hits": "waba", "advice": "Call Ann."}],
 }  # fmt: skip
 

@@ -86,10 +86,10 @@ def test_a_configuration_that_is_missing_exits_2(own: Sidecar) -> None:
 def test_a_broken_reload_keeps_the_old_rules_and_a_good_one_takes_the_new(own: Sidecar, how: str) -> None:
     rules = own.directory / "rules.yml"
     template = (
-        "rules:\n  - name: {name}\n    match: {{code: {code}}}\n"
-        "    actions: [{{{action}: {{scope: waba, until: resumed}}}}]\n"
+        "  - name: {name}\n    match: {{code: {code}}}\n    actions: [{{{action}: {{scope: waba, until: resumed}}}}]\n"
     )
-    rules.write_text(template.format(name="first", code=368, action="pause"))
+    first = "rules:\n" + template.format(name="first", code=368, action="pause")
+    rules.write_text(first)
     own.configure(rules={"files": ["rules.yml"]})
     own.start()
 
@@ -99,24 +99,52 @@ def test_a_broken_reload_keeps_the_old_rules_and_a_good_one_takes_the_new(own: S
         else:
             answer = own.reload()
             assert answer.status == (200 if succeeds else 500)
-            assert succeeds or "rules.yml:4:" in answer.body.decode()
+            assert succeeds or "rules.yml:7:" in answer.body.decode()
         name = "whatsapp_monitor_config_last_reload_successful"
         patience.until(lambda: own.metric(name) == succeeds)
 
     with meta.of(own) as sender:
-        rules.write_text(template.format(name="second", code=80007, action="halt"))
+        rules.write_text(first + template.format(name="second", code=80007, action="halt"))
         reload(succeeds=False)
         assert sender.error(80007).status == 200
         assert sender.error(368).status == 200
         pauses = patience.until(lambda: own.get("/v1/pauses").json()["pauses"])
         assert [pause["rule"] for pause in pauses] == ["first"]
-        assert "rules.yml:4:" in own.log
+        assert "rules.yml:7:" in own.log
 
-        rules.write_text(template.format(name="second", code=80007, action="pause"))
+        rules.write_text(first + template.format(name="second", code=80007, action="pause"))
         reload(succeeds=True)
         assert sender.error(80007, number="200000000000002").status == 200  # another body: equal ones are one delivery
         named = ["second", "first"]
         patience.until(lambda: [pause["rule"] for pause in own.get("/v1/pauses").json()["pauses"]] == named)
+
+
+@pytest.mark.slow
+def test_a_reload_that_stops_less_is_refused_until_that_is_acknowledged(own: Sidecar) -> None:
+    rules = own.directory / "rules.yml"
+    rule = (
+        "rules:\n  - {{name: block, mode: {}, match: {{code: 368}}, "
+        "actions: [{{pause: {{scope: waba, until: resumed}}}}]}}\n"
+    )
+    rules.write_text(rule.format("enforce"))
+    own.configure(rules={"files": ["rules.yml"]})
+    own.start()
+
+    with meta.of(own) as sender:
+        rules.write_text(rule.format("shadow"))
+        refused = own.command("reload")
+        assert sender.error(368).status == 200
+        patience.until(lambda: own.get("/v1/pauses").json()["pauses"])
+        taken = own.command("reload", "--acknowledge-loosening")
+        assert sender.error(368, number="200000000000002").status == 200
+        own.settle()
+
+    assert refused.returncode == 1
+    assert "rule block, which pauses sending, is only a shadow" in refused.stderr
+    assert taken.stdout == "Reloaded.\n"
+    assert len(own.get("/v1/pauses").json()["pauses"]) == 1
+    shadowed = {"rule": "block", "action": "pause", "mode": "shadow"}
+    patience.until(lambda: own.metric("whatsapp_monitor_rule_actions_total", **shadowed) == 1)
 
 
 @pytest.mark.slow
