@@ -3,6 +3,8 @@
 All times are unix seconds. A record that stands is never mutated: a change is a new record with the same id.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from monitor.account import Restriction
@@ -315,7 +317,7 @@ def rate(pause: Pause, now: float) -> float:
     return pause.per_second * 2.0 ** min(steps, pause.steps)
 
 
-def alert_ended_at(alert: Alert, pauses: dict[str, Pause], now: float) -> float | None:
+def alert_ended_at(alert: Alert, pauses: Mapping[str, Pause], now: float) -> float | None:
     """Return when the alert ended, or None while it is active; derived, never stored."""
     if not alert.pause_ids and alert.quiet_seconds is None:
         return alert.ended_at

@@ -5,7 +5,7 @@ from typing import assert_never
 
 import msgspec
 
-from monitor import aspects, campaigns, codes, engine, messages, resends, standing, states, turns
+from monitor import aspects, campaigns, codes, decisions, engine, messages, operators, resends, states, turns
 from monitor.account import Preference
 from monitor.actions import Action, Incident, Moment, Resend, ResendAction
 from monitor.conversations import WINDOW_SECONDS, Window
@@ -94,7 +94,7 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
         return _derive(step, event, advance, moment, 0) if advance is not None and advance.contradictions else 0
     before_changes = len(step.changes)
     message = step.message(advance.message.wamid) if advance is not None else None
-    step.standing, heard = standing.hear(step.standing, plan.catalogue, event, moment)
+    step.standing, heard = decisions.hear(step.standing, plan.catalogue, event, moment)
     step.learn(heard)
     outcome = engine.evaluate(plan, step.windows, event, moment.position, moment.now, message)
     effect = turns.take(step, outcome.signals, moment)
@@ -343,11 +343,11 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
     known = step.known
     match act:
         case PausePlaced():
-            step.standing, changes = standing.place(step.standing, act, moment)
+            step.standing, changes = operators.place(step.standing, act, moment)
         case PauseReleased():
-            step.standing, changes = standing.release(step.standing, act, moment)
+            step.standing, changes = operators.release(step.standing, act, moment)
         case FlagResolved():
-            step.standing, changes = standing.resolve(step.standing, act, moment)
+            step.standing, changes = operators.resolve(step.standing, act, moment)
         case ResendsClaimed():
             wamids = [resend.wamid for resend in known.resends.values()]
             current = {wamid: message for wamid in wamids if (message := step.message(wamid)) is not None}
@@ -356,13 +356,13 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
             retry = step.message(act.wamid)
             changes = list(resends.settle(known.resends, {act.wamid: retry} if retry else {}, act, moment))
         case RulesLoaded():
-            changes = [*standing.adopt(act, moment), *turns.adopt(step, moment)]
+            changes = [*operators.adopt(act, moment), *turns.adopt(step, moment)]
         case PersonForgotten():
-            step.standing, changes = standing.forget_people(step.standing, act, moment)
+            step.standing, changes = operators.forget_people(step.standing, act, moment)
             changes = [*changes, *turns.forget(step, act.people, moment)]
             step.forgotten.extend(act.people)
         case IncidentClosed():
-            step.standing, changes = standing.close(step.standing, act, moment)
+            step.standing, changes = operators.close(step.standing, act, moment)
         case _:
             assert_never(act)
     return changes

@@ -116,6 +116,11 @@ def _lanes(ask: Ask) -> frozenset[str]:
     return LANES_OF.get(ask.category, EVERY_LANE)
 
 
+def narrow(ask: Ask) -> dict[str, str]:
+    """Return what an ask says of the scopes whose pauses are found by their id."""
+    return {"template": ask.template, "campaign": ask.campaign, "country": ask.country, "recipient": ask.recipient}
+
+
 def throttled(verdict: Verdict, wait_seconds: float) -> Verdict:
     """Return the denial of a send that comes sooner than a throttle's rate lets it."""
     seconds = max(1, math.ceil(wait_seconds))

@@ -55,6 +55,7 @@ STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends
 BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little, so that the next commit holds more
 BUSY_SECONDS = 0.004
 ANSWER_SECONDS = 0.001  # left to those who ask the gate after a change, before it is counted
+FEW, FORGET_SECONDS = 100, 5.0  # of few pauses those that are over go at once, of many from time to time
 SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
 _decode_own = {
     OPERATOR: msgspec.json.Decoder(OperatorAct).decode,
@@ -90,6 +91,7 @@ class Pipeline:
         self.on_step: Callable[[], None] = lambda: None
         self._limit = STEP_ENTRIES
         self._ahead: Batch = []
+        self._forget_at = 0.0
         self.cursor = 0
         self.memory = Memory()
         self.is_loaded = False
@@ -190,7 +192,10 @@ class Pipeline:
 
     def _publish(self, step: Step, now: float) -> None:
         memory = self.memory
-        memory.standing = standing.forget(step.standing, now) if step.changes else step.standing
+        memory.standing = step.standing
+        if step.changes and (now >= self._forget_at or len(step.standing.pauses) < FEW):
+            memory.standing = standing.forget(step.standing, now)
+            self._forget_at = now + FORGET_SECONDS
         memory.learn(step.numbers.values(), step.states.values())
         memory.learn_recent(step.recent)
         memory.learn_firings(step.firings.values(), now)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from monitor import conditions, engine, firings, reactions, standing
+from monitor import conditions, decisions, engine, firings, operators, reactions
 from monitor.actions import Action, Moment
 from monitor.engine import Plan, Signal
 from monitor.facts import Fact
@@ -76,7 +76,7 @@ def forget(step: Step, people: Sequence[str], moment: Moment) -> list[Change]:
         if not gone.isdisjoint(firing.group):
             changes.extend(_end(step, firing, "forgotten", moment))
         elif any(one.recipient in gone for one in firing.evidence):
-            nameless = standing.nameless(firing, gone)
+            nameless = operators.nameless(firing, gone)
             if isinstance(nameless, Firing):
                 step.learn_firing(nameless)
                 changes.append(nameless)
@@ -99,8 +99,8 @@ def _live(step: Step) -> Iterator[Firing]:
 def _end(step: Step, firing: Firing, reason: str, moment: Moment) -> list[Change]:
     over = msgspec.structs.replace(firing, state=firings.ENDED, ended_at=moment.now, reason=reason)
     step.learn_firing(over)
-    step.standing, ended = standing.end(step.standing, over, moment)
-    return [over, standing.turned(over, "ended", moment), *ended]
+    step.standing, ended = decisions.end(step.standing, over, moment)
+    return [over, decisions.turned(over, "ended", moment), *ended]
 
 
 def _silence(step: Step, timer: Timer, moment: Moment) -> Effect:
@@ -135,20 +135,20 @@ def _turned(
     decided: list[Action] = reactions.of(rule, turn, matching) if turn.is_acting and rule is not None else []
     changes: list[Change] = [firing]
     if turn.name:
-        changes.append(standing.turned(firing, turn.name, moment))
+        changes.append(decisions.turned(firing, turn.name, moment))
     if firing.mode == SHADOW:
         step.learn(changes)
         return Effect((), tuple(decided), 1)
     if firing.state == firings.ENDED:
         was_firing = known is not None and known.state == firings.FIRING
         decided = reactions.ended(rule, firing) if was_firing and rule is not None else []
-        step.standing, ended = standing.end(step.standing, firing, moment)
+        step.standing, ended = decisions.end(step.standing, firing, moment)
         changes.extend(ended)
     elif turn.name == "reminded":
-        step.standing, reminded = standing.remind(step.standing, firing, moment)
+        step.standing, reminded = decisions.remind(step.standing, firing, moment)
         changes.extend(reminded)
     if decided:
-        step.standing, made = standing.decide(step.standing, decided, moment)
+        step.standing, made = decisions.decide(step.standing, decided, moment)
         changes.extend(made)
     step.learn(changes)
     return Effect(tuple(decided), (), max(1, len(decided)))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from immutables import Map
 
 from monitor import engine, payloads
 from monitor.actions import is_in_force
@@ -124,7 +125,7 @@ async def test_what_was_repeated_before_a_restart_is_not_counted_twice_after_it(
     await world.hear(payloads.status("wamid.new", "failed", NOW + 300, codes=(506,)))
     await world.catch_up()
 
-    assert world.pipeline.standing.flags == {}
+    assert world.pipeline.standing.flags == Map()
 
 
 async def test_an_event_that_makes_our_own_code_fail_harms_no_other(

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from monitor import standing
+from monitor import decisions, operators, standing
 from monitor.actions import (
     Alert,
     AlertAction,
@@ -35,8 +35,8 @@ def only(changes: list[Change], kind: type) -> list[Change]:
 
 
 def test_new_evidence_refreshes_a_pause_and_makes_no_second_one() -> None:
-    stands, first = standing.decide(Standing(), [PAUSE], moment(10.0))
-    stands, second = standing.decide(stands, [PAUSE], moment(20.0, 2))
+    stands, first = decisions.decide(Standing(), [PAUSE], moment(10.0))
+    stands, second = decisions.decide(stands, [PAUSE], moment(20.0, 2))
 
     (pause,) = stands.pauses.values()
     assert (pause.id, pause.since, pause.evidence_count, len(pause.evidence)) == ("p1-0", 10.0, 2, 2)
@@ -45,26 +45,26 @@ def test_new_evidence_refreshes_a_pause_and_makes_no_second_one() -> None:
 
 
 def test_a_timed_pause_is_extended_by_new_evidence_and_never_shortened() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0))
-    stands, _ = standing.decide(stands, [TIMED], moment(40.0, 2))
-    stands, _ = standing.decide(stands, [msgspec.structs.replace(TIMED, seconds=1.0)], moment(41.0, 3))
+    stands, _ = decisions.decide(Standing(), [TIMED], moment(10.0))
+    stands, _ = decisions.decide(stands, [TIMED], moment(40.0, 2))
+    stands, _ = decisions.decide(stands, [msgspec.structs.replace(TIMED, seconds=1.0)], moment(41.0, 3))
 
     (pause,) = stands.pauses.values()
     assert pause.until == 100.0
 
 
 def test_a_pause_that_is_over_is_followed_by_a_new_one() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED], moment(10.0))
-    stands, _ = standing.decide(stands, [TIMED], moment(70.0, 2))
+    stands, _ = decisions.decide(Standing(), [TIMED], moment(10.0))
+    stands, _ = decisions.decide(stands, [TIMED], moment(70.0, 2))
 
     assert [(pause.id, pause.until) for pause in stands.pauses.values()] == [("p1-0", 70.0), ("p2-0", 130.0)]
 
 
 def test_a_release_ends_a_pause_once_and_says_who() -> None:
-    stands, _ = standing.place(Standing(), PausePlaced("ann", "review", "all", "", "all", None), moment(10.0))
+    stands, _ = operators.place(Standing(), PausePlaced("ann", "review", "all", "", "all", None), moment(10.0))
     act = PauseReleased("bob", "done", "p1-0")
-    stands, first = standing.release(stands, act, moment(20.0, 2))
-    stands, second = standing.release(stands, act, moment(30.0, 3))
+    stands, first = operators.release(stands, act, moment(20.0, 2))
+    stands, second = operators.release(stands, act, moment(30.0, 3))
 
     pause = stands.pauses["p1-0"]
     assert not is_in_force(pause, 20.0)
@@ -74,20 +74,20 @@ def test_a_release_ends_a_pause_once_and_says_who() -> None:
 
 
 def test_a_flag_gathers_evidence_until_it_is_resolved() -> None:
-    stands, _ = standing.decide(Standing(), [FLAG], moment(10.0))
-    stands, _ = standing.decide(stands, [FLAG], moment(20.0, 2))
-    stands, _ = standing.resolve(stands, FlagResolved("ann", "job stopped", "f1-0"), moment(30.0, 3))
-    stands, _ = standing.decide(stands, [FLAG], moment(40.0, 4))
+    stands, _ = decisions.decide(Standing(), [FLAG], moment(10.0))
+    stands, _ = decisions.decide(stands, [FLAG], moment(20.0, 2))
+    stands, _ = operators.resolve(stands, FlagResolved("ann", "job stopped", "f1-0"), moment(30.0, 3))
+    stands, _ = decisions.decide(stands, [FLAG], moment(40.0, 4))
 
     flags = list(stands.flags.values())
     assert [(flag.id, flag.evidence_count, flag.resolved_by) for flag in flags] == [("f1-0", 6, "ann"), ("f4-0", 5, "")]
 
 
 def test_an_alert_lasts_as_long_as_its_pause() -> None:
-    stands, _ = standing.decide(Standing(), [PAUSE, ALERT], moment(10.0))
+    stands, _ = decisions.decide(Standing(), [PAUSE, ALERT], moment(10.0))
     (alert,) = stands.alerts.values()
     before = alert_ended_at(alert, stands.pauses, 10_000.0)
-    stands, _ = standing.release(stands, PauseReleased("ann", "x", "p1-0"), moment(20_000.0, 2))
+    stands, _ = operators.release(stands, PauseReleased("ann", "x", "p1-0"), moment(20_000.0, 2))
 
     assert alert.labels == {"alertname": "rule", "severity": "critical", "waba_id": "100"}
     assert before is None
@@ -95,8 +95,8 @@ def test_an_alert_lasts_as_long_as_its_pause() -> None:
 
 
 def test_an_alert_without_a_pause_ends_when_it_has_been_quiet() -> None:
-    stands, _ = standing.decide(Standing(), [ALERT], moment(10.0))
-    stands, _ = standing.decide(stands, [ALERT], moment(200.0, 2))
+    stands, _ = decisions.decide(Standing(), [ALERT], moment(10.0))
+    stands, _ = decisions.decide(stands, [ALERT], moment(200.0, 2))
     (alert,) = stands.alerts.values()
 
     assert alert.evidence_count == 2
@@ -105,7 +105,7 @@ def test_an_alert_without_a_pause_ends_when_it_has_been_quiet() -> None:
 
 
 def test_what_is_long_over_is_forgotten_and_what_is_needed_is_kept() -> None:
-    stands, _ = standing.decide(Standing(), [TIMED, ALERT, FLAG], moment(10.0))
+    stands, _ = decisions.decide(Standing(), [TIMED, ALERT, FLAG], moment(10.0))
 
     soon = standing.forget(stands, 100.0)
     late = standing.forget(stands, 10_000.0)
@@ -115,7 +115,7 @@ def test_what_is_long_over_is_forgotten_and_what_is_needed_is_kept() -> None:
 
 
 def test_records_survive_their_own_encoding() -> None:
-    stands, _ = standing.decide(Standing(), [PAUSE, ALERT, FLAG], moment(10.0))
+    stands, _ = decisions.decide(Standing(), [PAUSE, ALERT, FLAG], moment(10.0))
 
     for record in (*stands.pauses.values(), *stands.alerts.values(), *stands.flags.values()):
         assert isinstance(record, Pause | Alert | Flag)

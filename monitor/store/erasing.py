@@ -9,7 +9,7 @@ import msgspec
 from monitor import erasure
 from monitor.actions import Alert, Flag, Pause
 from monitor.firings import Firing
-from monitor.standing import nameless
+from monitor.operators import nameless
 from monitor.store import buckets
 from monitor.store.protocol import ERASED
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from monitor import standing as standings
 from monitor.actions import Alert, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
 from monitor.firings import Firing
@@ -44,23 +45,20 @@ def standing(db: sqlite3.Connection, now: float) -> Standing:
     """Return what stands, or was just over, with alerts that still have to be sent and the pauses of those."""
     since = now - KEPT_SECONDS
 
-    def load(query: str, kind: type[_T], *values: Any) -> dict[str, _T]:
-        found: list[Any] = [msgspec.json.decode(row[0], type=kind) for row in db.execute(query, values)]
-        return {record.id: record for record in found}
+    def load(query: str, kind: type[_T], *values: Any) -> list[_T]:
+        return [msgspec.json.decode(row[0], type=kind) for row in db.execute(query, values)]
 
     alerts = load(
         """SELECT record FROM alerts WHERE last_at > ? OR id IN
-        (SELECT reference FROM outbox WHERE kind <> 'forward' AND state = 'pending')""", Alert, since,
+        (SELECT reference FROM outbox WHERE kind <> 'forward' AND state = 'pending') ORDER BY rowid""", Alert, since,
     )  # fmt: skip
-    pauses = load("SELECT record FROM pauses WHERE over_at IS NULL OR over_at > ?", Pause, since)
-    for pause_id in {pause_id for alert in alerts.values() for pause_id in alert.pause_ids} - pauses.keys():
-        pauses.update(load("SELECT record FROM pauses WHERE id = ?", Pause, pause_id))
-    return Standing(
-        pauses,
-        load("SELECT record FROM flags WHERE resolved_at IS NULL OR resolved_at > ?", Flag, since),
-        alerts,
-        load("SELECT record FROM incidents WHERE over_at IS NULL OR over_at > ?", Incident, since),
-    )
+    pauses = load("SELECT record FROM pauses WHERE over_at IS NULL OR over_at > ? ORDER BY rowid", Pause, since)
+    missing = {pause_id for alert in alerts for pause_id in alert.pause_ids} - {pause.id for pause in pauses}
+    for pause_id in sorted(missing):
+        pauses = [*load("SELECT record FROM pauses WHERE id = ?", Pause, pause_id), *pauses]
+    flags = load("SELECT record FROM flags WHERE resolved_at IS NULL OR resolved_at > ? ORDER BY rowid", Flag, since)
+    lasting = load("SELECT record FROM incidents WHERE over_at IS NULL OR over_at > ? ORDER BY rowid", Incident, since)
+    return standings.of([*pauses, *flags, *alerts, *lasting])
 
 
 def live_firings(db: sqlite3.Connection, now: float) -> list[Firing]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor import gate, incidents, pseudonyms
+from monitor import gate, incidents, pseudonyms, standing
 from monitor.actions import Incident, Pause, Resend, is_in_force
 from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, ResendsClaimed, ResendSettled
 from monitor.gate import Ask
@@ -176,7 +176,8 @@ class Api:
             template=resend.template,
             recipient=resend.recipient,
         )
-        return gate.decide(self._pipeline.standing.pauses.values(), ask, self._pipeline.memory.wabas, now).allow
+        pauses = standing.concerning(self._pipeline.standing, **gate.narrow(ask))
+        return gate.decide(pauses, ask, self._pipeline.memory.wabas, now).allow
 
     def _shown_incident(self, incident: Incident) -> dict[str, Any]:
         ended_at = incidents.ended_at(incident, self._pipeline.standing.pauses, self._clock())

@@ -1,6 +1,6 @@
 """The gate over HTTP, in its three forms: a plain ASGI callable, since every outbound message may ask it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -29,7 +29,7 @@ class GateEndpoint:
 
     def __init__(
         self,
-        pauses: Callable[[], Mapping[str, Pause]],
+        pauses: Callable[[Ask], Iterable[Pause]],
         wabas: Callable[[], Mapping[str, str]],
         is_window_open: Callable[[str, str, float], bool],
         hash_key: bytes,
@@ -51,9 +51,10 @@ class GateEndpoint:
             await _answer(send, 405, b'{"error":"method_not_allowed"}', [(b"allow", b"GET, HEAD")])
             return
         now = self._clock()
+        ask = self._ask(scope)
         verdict = gate.decide(
-            self._pauses().values(),
-            self._ask(scope),
+            self._pauses(ask),
+            ask,
             self._wabas(),
             now,
             lambda number, person: self._is_window_open(number, person, now),

@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from monitor import gate, standing
 from monitor.actions import Pause
 from monitor.config import Loaded
 from monitor.document import Mistake
 from monitor.exposition import Page
+from monitor.gate import Ask
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
@@ -82,14 +84,14 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         ]
     )
 
-    def pauses() -> Mapping[str, Pause]:
-        return parts.pipeline.standing.pauses
+    def pauses(ask: Ask) -> Iterator[Pause]:
+        return standing.concerning(parts.pipeline.standing, **gate.narrow(ask))
 
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
 
     memory = parts.pipeline.memory
-    gate = GateEndpoint(
+    endpoint = GateEndpoint(
         pauses, lambda: memory.wabas, memory.conversations.is_open, hash_key, clock=parts.clock, count=count
     )
 
@@ -99,7 +101,7 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             if not parts.pipeline.is_loaded:
                 await _unready(scope, receive, send)
                 return
-            await gate(scope, receive, send)
+            await endpoint(scope, receive, send)
             return
         await router(scope, receive, send)
 

@@ -1,0 +1,269 @@
+"""What rules, their ends and Meta's witnesses change of what stands.
+
+Every function takes the standing as it is and returns it anew with the changes. `now` is the journal's time of receipt.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import msgspec
+
+from monitor import actions, aspects, incidents
+from monitor.actions import (
+    EVIDENCE_KEPT,
+    Action,
+    Alert,
+    AlertAction,
+    AnnotateAction,
+    AuditEntry,
+    Evidence,
+    Flag,
+    FlagAction,
+    Incident,
+    Moment,
+    Pause,
+    PauseAction,
+    ResendAction,
+    ResumeAction,
+    WebhookAction,
+    alert_ended_at,
+    is_in_force,
+)
+from monitor.codes import Catalogue
+from monitor.events import MetaEvent
+from monitor.firings import Firing
+from monitor.incidents import META
+from monitor.operators import OPERATOR, audit, paused_by, released
+from monitor.rules import SHADOW
+from monitor.standing import Change, Standing, about, apply
+
+META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
+"""Kinds of event in which Meta itself speaks: only those may extend a pause."""
+
+
+def decide(standing: Standing, decided: Sequence[Action], moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the actions of one event change; resends are decided apart (resends.py)."""
+    changes: list[Change] = []
+    for number, action in enumerate(decided):
+        here = msgspec.structs.replace(moment, serial=moment.serial + number)
+        match action:
+            case PauseAction():
+                made = _pause(standing, action, here)
+            case FlagAction():
+                made = _flag(standing, action, here)
+            case ResumeAction():
+                made = _resume(standing, action, here)
+            case AnnotateAction():
+                made = [audit(here, f"rule:{action.rule}", "annotation", action.rule, action.text)]
+            case ResendAction() | WebhookAction():
+                continue
+            case AlertAction():
+                placed = tuple(
+                    change.id for change in changes if isinstance(change, Pause) and change.rule == action.rule
+                )
+                flagged = next(
+                    (change.id for change in changes if isinstance(change, Flag) and change.rule == action.rule), ""
+                )
+                made = [_alert(standing, action, here, placed, flagged)]
+            case _:
+                assert_never(action)
+        for change in made:
+            standing = apply(standing, change)
+        changes.extend(made)
+    return standing, changes
+
+
+def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the event changes as a witness of an account's restriction, or as the word of its end."""
+    if incidents.concerns(catalogue, event):
+        heard = incidents.hear(standing.incidents, standing.pauses, catalogue, event, moment)
+    else:
+        heard = incidents.lifted(standing.incidents, standing.pauses, event, moment)
+    if heard is None:
+        return standing, []
+    changes: list[Change] = [heard]
+    if heard.id not in standing.incidents:
+        changes.append(audit(moment, META, "incident", heard.id, aspects.origin(event)))
+    elif heard.closed_at is not None:
+        changes.append(audit(moment, META, "incident_closed", heard.id, heard.close_reason))
+    if heard.until is not None:
+        changes.extend(_until(pause, heard) for pause in paused_by(standing, heard, moment.now))
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return what the end of a firing changes: pauses that last until then, and its alerts."""
+    changes: list[Change] = []
+    for pause in standing.pauses.values():
+        if pause.firing_id == firing.id and pause.until_cleared and is_in_force(pause, moment.now):
+            changes.append(released(pause, f"rule:{firing.rule}", firing.reason, moment.now))
+            changes.append(audit(moment, f"rule:{firing.rule}", "resume", pause.id, firing.reason))
+    changes.extend(
+        msgspec.structs.replace(alert, ended_at=moment.now)
+        for alert in standing.alerts.values()
+        if alert.firing_id == firing.id and alert.quiet_seconds is None and alert.ended_at is None
+    )
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def remind(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
+    """Return the alerts of a firing as they are told again: the same, with the next number."""
+    changes: list[Change] = [
+        msgspec.structs.replace(alert, sequence=alert.sequence + 1)
+        for alert in standing.alerts.values()
+        if alert.firing_id == firing.id and alert_ended_at(alert, standing.pauses, moment.now) is None
+    ]
+    for change in changes:
+        standing = apply(standing, change)
+    return standing, changes
+
+
+def turned(firing: Firing, name: str, moment: Moment) -> AuditEntry:
+    """Return the note of a firing's transition."""
+    mark = f"{firing.mode}_" if firing.mode == SHADOW else ""
+    return audit(moment, f"rule:{firing.rule}", f"{mark}{name}", firing.id, firing.reason)
+
+
+def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Change]:
+    newest = action.evidence[-1]
+    until = None if action.seconds is None else moment.now + action.seconds
+    incident = _incident(standing, newest, moment.now) if action.per_second is None else None
+    if incident is not None and incident.until is not None:
+        until = incident.until  # Meta's own end wins
+    pause = Pause(
+        id=moment.id("p"),
+        scope=action.scope,
+        scope_id=action.scope_id,
+        lane=action.lane,
+        rule=action.rule,
+        code=newest.code,
+        reason=action.summary,
+        actor=f"rule:{action.rule}",
+        since=moment.now,
+        until=until,
+        asked_scope=action.asked_scope,
+        evidence=action.evidence,
+        evidence_count=len(action.evidence),
+        rules_hash=moment.rules_hash,
+        incident_id=incident.id if incident else "",
+        waba_id=action.waba_id,
+        firing_id=action.firing_id,
+        until_cleared=action.until_cleared,
+        per_second=action.per_second,
+        steps=action.steps,
+        step_seconds=action.step_seconds,
+    )
+    known = standing.pauses.get(standing.same.get(about(pause), ""))
+    if known is not None and is_in_force(known, moment.now):
+        return [_renewed(known, action, incident, until)]
+    return [pause, audit(moment, pause.actor, actions.name(action), pause.id, pause.reason)]
+
+
+def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, until: float | None) -> Pause:
+    """Return a pause with new evidence; only Meta's word extends it, so that nothing of ours can for ever."""
+    newest = action.evidence[-1]
+    if incident is None or incident.until is None:
+        until = _later(pause.until, until) if newest.kind in META_KINDS else pause.until
+    return msgspec.structs.replace(
+        pause,
+        until=until,
+        incident_id=pause.incident_id or (incident.id if incident else ""),
+        evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
+        evidence_count=pause.evidence_count + 1,
+        firing_id=action.firing_id,
+    )
+
+
+def _resume(standing: Standing, action: ResumeAction, moment: Moment) -> list[Change]:
+    """Release what rules have paused, never what a human has."""
+    changes: list[Change] = []
+    for pause in standing.pauses.values():
+        is_meant = pause.rule in action.rules if action.rules else pause.rule != OPERATOR
+        is_here = action.scope == "all" or (pause.scope, pause.scope_id) == (action.scope, action.scope_id)
+        if is_meant and is_here and pause.rule != OPERATOR and is_in_force(pause, moment.now):
+            changes.append(released(pause, f"rule:{action.rule}", action.summary, moment.now))
+            changes.append(audit(moment, f"rule:{action.rule}", "resume", pause.id, action.summary))
+    return changes
+
+
+def _later(some: float | None, other: float | None) -> float | None:
+    return None if some is None or other is None else max(some, other)
+
+
+def _incident(standing: Standing, newest: Evidence, now: float) -> Incident | None:
+    """Return the incident that this very event bore witness to."""
+    known = incidents.current(standing.incidents, standing.pauses, newest.waba_id, newest.phone_number_id, now)
+    return known if known is not None and known.last_at == newest.received_at else None
+
+
+def _until(pause: Pause, incident: Incident) -> Pause:
+    return msgspec.structs.replace(pause, until=incident.until)
+
+
+def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change]:
+    flag = Flag(
+        id=moment.id("f"),
+        rule=action.rule,
+        summary=action.summary,
+        group=dict(action.group),
+        sources=action.sources or {},
+        opened_at=moment.now,
+        last_at=moment.now,
+        evidence=action.evidence,
+        evidence_count=len(action.evidence),
+        rules_hash=moment.rules_hash,
+    )
+    known = standing.flags.get(standing.same.get(about(flag), ""))
+    if known is not None and known.resolved_at is None:
+        sources = known.sources if action.sources is None else action.sources
+        more = known.evidence_count + 1
+        return [
+            msgspec.structs.replace(
+                known, sources=sources, last_at=moment.now, evidence=action.evidence, evidence_count=more
+            )
+        ]
+    return [flag, audit(moment, f"rule:{action.rule}", "flag", flag.id, action.summary)]
+
+
+def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: tuple[str, ...], flag_id: str) -> Alert:
+    newest = action.evidence[-1]
+    labels = {
+        "alertname": action.rule,
+        "severity": action.severity,
+        **{f"{name}_id" if name in {"waba", "phone_number"} else name: value for name, value in action.group if value},
+    }
+    alert = Alert(
+        id=moment.id("a"),
+        rule=action.rule,
+        severity=action.severity,
+        summary=action.summary,
+        labels=labels,
+        since=moment.now,
+        last_at=moment.now,
+        evidence_count=len(action.evidence),
+        quiet_seconds=action.quiet_seconds,
+        code=newest.code,
+        pause_ids=pause_ids,
+        flag_id=flag_id,
+        firing_id=action.firing_id,
+        runbook=action.runbook,
+    )
+    known = standing.alerts.get(standing.same.get(about(alert), ""))
+    if known is None or alert_ended_at(known, standing.pauses, moment.now) is not None:
+        return alert
+    return msgspec.structs.replace(
+        known,
+        last_at=moment.now,
+        evidence_count=known.evidence_count + 1,
+        pause_ids=_union(known.pause_ids, pause_ids),
+        flag_id=flag_id or known.flag_id,
+        firing_id=action.firing_id,
+    )
+
+
+def _union(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*some, *others)))
