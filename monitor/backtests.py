@@ -10,6 +10,7 @@ from monitor.actions import AuditEntry, Pause
 from monitor.events import Event, OperatorAct, PauseReleased, Send, Sent, Status, Tick
 from monitor.facts import Fact
 from monitor.gate import Ask
+from monitor.memory import Memory
 from monitor.messages import Message, has_arrived
 from monitor.parse import Pseudonym
 from monitor.rehearsal import Rehearsal
@@ -83,6 +84,11 @@ class Backtest:
         """What rules remember by now."""
         return self._rehearsal.windows
 
+    @property
+    def memory(self) -> Memory:
+        """What stands by now, and what fires."""
+        return self._rehearsal.memory
+
     def message(self, event: Event) -> Message | None:
         """Return what is known of the message that an event is about."""
         return self._rehearsal.known.messages.get(getattr(event, "wamid", ""))
@@ -149,10 +155,10 @@ class Backtest:
             for action in fact.actions:
                 counts = self._effects[action.rule].actions
                 counts[actions.name(action)] = counts.get(actions.name(action), 0) + 1
-            for change in fact.changes:
-                self._changed(change)
             if fact.advance is not None and isinstance(fact.event, Status | Sent):
                 self._moved(fact.advance.message, is_first=fact.advance.before is None)
+            for change in fact.changes:  # after it: the message that brought a pause about was not stopped by it
+                self._changed(change)
 
     def _changed(self, change: Change) -> None:
         match change:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,13 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     verify_tokens = gather(("webhook", "verify_tokens"), hook.verify_tokens, hook.verify_tokens_file, is_needed=True)
     operator_tokens = gather(("web", "operator_tokens"), web.operator_tokens, web.operator_tokens_file, is_needed=False)
     rule_set = RuleSet((), "")
+    doubts: tuple[Mistake, ...] = ()
     try:
-        rule_set = rule_files.load(_rule_files(read, config.rules, directory))
+        found = rule_files.read(_rule_files(read, config.rules, directory))
+        rule_set, doubts = found.rule_set, found.warnings
     except Mistaken as error:
         mistakes.extend(error.mistakes)
+    mistakes.extend(_unknown_webhooks(config, rule_set))
     if mistakes:
         raise Mistaken(mistakes)
     warnings = tuple(
@@ -110,8 +113,22 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
         for secret in app_secrets
         if len(secret.reveal()) < _SHORT_SECRET
     )
+    warnings = (*warnings, *doubts)
     store_path = (directory / config.store.url.removeprefix("sqlite:///")).resolve()
     return Loaded(config, rule_set, app_secrets, verify_tokens, operator_tokens, store_path, directory, warnings)
+
+
+def _unknown_webhooks(config: Config, rule_set: RuleSet) -> Iterator[Mistake]:
+    """Yield the rules whose `webhook:` names none of the configured ones."""
+    known = [target.name or f"webhook_{number}" for number, target in enumerate(config.alerts.webhooks)]
+    for rule in rule_set.rules:
+        file, line, column = rule.place.rsplit(":", 2)
+        for action in rule.actions:
+            if action.webhook is not None and action.webhook.to not in known:
+                told = validation.with_guess(
+                    f"alerts.webhooks has none named {action.webhook.to}", action.webhook.to, known
+                )
+                yield Mistake(file, int(line), int(column), f"{rule.name}.actions.webhook.to", told)
 
 
 def _mistakes_of_rules(read: Document, directory: Path) -> tuple[Mistake, ...]:

@@ -1,6 +1,8 @@
 """The command line: exit codes, and mistakes that editors can jump to."""
 
+import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -86,3 +88,84 @@ def test_a_write_needs_a_reason() -> None:
 
     assert code == 2
     assert "--reason" in said
+
+
+EVENT = ROOT / "docs/examples/failed.json"
+
+
+def test_an_event_is_explained_fact_by_fact() -> None:
+    code, said = run("rules", "explain", EVENT, CORE)
+
+    assert code == 0
+    assert "duplicate_burst (match): matches" in said
+    assert "+ code: 506, wanted 506" in said
+    assert "= 1 of 5 events within 60s" in said
+    assert "- code: 506, wanted 368" in said
+    assert "=> nothing is done" in said
+
+
+def test_an_explanation_says_what_is_done_and_what_is_too_old(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text("rules: [{name: dup, match: {code: 506}, actions: [flag]}]")
+
+    _, just = run("rules", "explain", EVENT, rules, "--json")
+    _, old = run("rules", "explain", EVENT, rules, "--now")
+
+    assert json.loads(just)[0]["actions"] == [{"rule": "dup", "action": "flag", "mode": "enforce"}]
+    assert "dup: ignored, since the event is older than its max_age" in old
+
+
+@pytest.mark.parametrize("body", ["", "{}", "[1]", "nonsense"])
+def test_what_holds_no_event_is_exit_2(tmp_path: Path, body: str) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(body)
+
+    code, said = run("rules", "explain", file, CORE)
+
+    assert code == 2
+    assert "webhook body" in said
+
+
+def test_results_are_written_as_junit_xml(tmp_path: Path) -> None:
+    file = tmp_path / "some_test.yml"
+    events = "events: [{at: 0s, code: 368}]"
+    good, bad = (f"{events}, expect: [{{at: 1s, {wrong}: []}}]" for wrong in ("flags", "pauses"))
+    file.write_text(f"rule_files: ['{CORE}']\ntests:\n  - {{name: good, {good}}}\n  - {{name: bad, {bad}}}\n")
+
+    code, _ = run("rules", "test", file, "--junit", tmp_path / "out.xml")
+
+    suites = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert code == 1
+    assert (suites.get("tests"), suites.get("failures")) == ("2", "1")
+    assert [case.get("name") for case in suites.iter("testcase")] == ["good", "bad"]
+    assert next(suites.iter("failure")).text == "at 1s: pauses: expected 0, got 1: ['policy_block']"
+
+
+def test_coverage_tells_what_was_not_tried(tmp_path: Path) -> None:
+    file = tmp_path / "some_test.yml"
+    file.write_text(
+        f"rule_files: ['{CORE}']\ntests: [{{name: one, events: [{{at: 0s, code: 368}}], expect: [{{at: 1s}}]}}]"
+    )
+
+    _, said = run("rules", "test", file, "--coverage")
+
+    assert "Rules that fired: 1 of 3" in said
+    assert "never fired: duplicate_burst" in said
+    assert "never held: message_expired.match.code" in said
+    assert "never failed: policy_block.match.code" in said
+
+
+def test_only_the_tests_that_are_asked_for_run() -> None:
+    _, said = run("rules", "test", CORE_TEST, "--run", "burst")
+
+    assert "SUCCESS: 1 tests" in said
+
+
+def test_files_are_held_against_others(tmp_path: Path) -> None:
+    mild = tmp_path / "mild.yml"
+    mild.write_text("override: [{name: policy_block, mode: shadow}]")
+
+    code, said = run("rules", "check", CORE, mild, "--against", CORE)
+
+    assert code == 1
+    assert "loosened: rule policy_block, which pauses sending, is only a shadow" in said

@@ -1,10 +1,12 @@
 """May we send? The answer for each scope, lane and form of the question."""
 
+import msgspec
 import pytest
 
 from monitor import gate
 from monitor.actions import Pause
 from monitor.gate import Ask
+from monitor.rates import Rates
 
 WABAS = {"200": "100", "201": "100", "300": "101"}
 
@@ -41,6 +43,12 @@ def is_allowed(ask: Ask, *pauses: Pause, now: float = 100.0) -> bool:
         (pause("country", "BR"), Ask(country="BR"), False),
         (pause("recipient", "hash"), Ask(recipient="hash"), False),
         (pause("recipient", "hash"), Ask(recipient="other"), True),
+        (pause("campaign", "spring"), Ask(campaign="spring"), False),
+        (pause("campaign", "spring"), Ask(campaign="autumn"), True),
+        (pause("category", "utility"), Ask(phone_number_id="200", category="utility"), False),
+        (pause("category", "utility"), Ask(phone_number_id="200", category="marketing"), True),
+        (pause("category", "utility"), Ask(phone_number_id="200"), False),
+        (pause("category", "utility"), Ask(phone_number_id="200", kind="free_form"), True),
     ],
 )
 def test_a_pause_holds_its_own_scope(held: Pause, ask: Ask, allow: bool) -> None:
@@ -106,3 +114,53 @@ def test_a_gateway_s_uri_is_read_strictly(uri: str, ask: Ask) -> None:
 
 def test_a_call_that_sends_nothing_is_always_allowed() -> None:
     assert is_allowed(Ask(is_send=False), pause("all"))
+
+
+def throttle(per_second: float, until: float = 400.0, steps: int = 0, step_seconds: float = 0.0) -> Pause:
+    held = msgspec.structs.replace(
+        pause("phone_number", "200", until=until), id=f"t{per_second}", per_second=per_second
+    )
+    return msgspec.structs.replace(held, steps=steps, step_seconds=step_seconds)
+
+
+def test_a_throttle_allows_and_says_how_fast_the_slowest_counts() -> None:
+    verdict = gate.decide([throttle(10.0), throttle(2.0)], Ask(phone_number_id="200"), WABAS, 100.0)
+
+    assert (verdict.allow, verdict.reason, verdict.per_second) == (True, "throttled", 2.0)
+
+
+def test_a_pause_is_stricter_than_any_throttle() -> None:
+    verdict = gate.decide([throttle(10.0), pause("waba", "100")], Ask(phone_number_id="200"), WABAS, 100.0)
+
+    assert (verdict.allow, verdict.reason) == (False, "paused_waba")
+
+
+@pytest.mark.parametrize(("now", "per_second"), [(0, 5), (299, 5), (300, 10), (350, 20), (399, 20), (400, None)])
+def test_a_throttle_doubles_with_each_step_and_is_gone_after_the_last(now: float, per_second: float | None) -> None:
+    verdict = gate.decide([throttle(5.0, 400.0, 2, 50.0)], Ask(phone_number_id="200"), WABAS, now)
+
+    assert verdict.per_second == per_second
+
+
+def test_a_narrow_scope_counts_within_its_account() -> None:
+    held = msgspec.structs.replace(pause("template", "offer"), waba_id="100")
+
+    assert not is_allowed(Ask(phone_number_id="200", template="offer"), held)
+    assert is_allowed(Ask(phone_number_id="300", template="offer"), held)
+
+
+def test_a_bucket_lets_through_as_many_as_its_rate() -> None:
+    rates, held = Rates(), throttle(2.0)
+
+    waits = [rates.take(held, 2.0, 100.0 + number / 10) for number in range(30)]
+
+    assert waits.count(0.0) == 2 + 5  # what was saved up, and three seconds at two a second
+    assert 0.0 < max(waits) <= 0.5
+
+
+def test_a_slow_rate_still_lets_one_through() -> None:
+    rates, held = Rates(), throttle(1 / 60)
+
+    first, second, third = (rates.take(held, 1 / 60, at) for at in (0.0, 30.0, 61.0))
+
+    assert (first, second > 0, third) == (0.0, True, 0.0)

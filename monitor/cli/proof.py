@@ -33,7 +33,7 @@ from monitor.campaigns import NO_NAMING
 from monitor.cli import client
 from monitor.config import Loaded
 from monitor.document import Mistaken
-from monitor.events import MetaEvent
+from monitor.events import MetaEvent, Unparsed
 from monitor.facts import Fact
 from monitor.messages import DEFAULT_POLICY
 from monitor.partitions import UnreadableError
@@ -91,7 +91,7 @@ def explain(
     settings = _settings(_rules(files, loaded), loaded)
     key = loaded.hash_key() if loaded is not None else b"explain"
     events = parse.delivery(body, time.time(), functools.partial(pseudonyms.recipient, key))
-    if not events:
+    if all(isinstance(event, Unparsed) for event in events):
         _fail("there is no event in it: a webhook body as Meta posts it is wanted", WRONG)
     told = Backtest(settings, functools.partial(pseudonyms.recipient, key), None)
     now = time.time() if is_now or since is not None else max(event.occurred_at for event in events)
