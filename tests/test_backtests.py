@@ -109,15 +109,10 @@ async def journal(tmp_path: Path) -> Path:
         items = [payloads.status(f"wamid.{number}", "failed", time.time(), codes=(506 if number % 2 else 131056,))]
         await hear(built, payloads.change(NUMBER, statuses=items))
     await hear(built, payloads.change(NUMBER, errors=[payloads.error(368)]))
-    live = {
-        "pauses": {one.id: one for one in built.pipeline.standing.pauses.values()},
-        "flags": {one.id: one for one in built.pipeline.standing.flags.values()},
-        "firings": dict(built.pipeline.memory.firings),
-    }
+    memory = built.pipeline.memory
+    live = [memory.standing.pauses.values(), memory.standing.flags.values(), memory.firings.values()]
+    (tmp_path / "live").write_bytes(msgspec.json.encode([list(part) for part in live]))
     await built.close()
-    (tmp_path / "live").write_bytes(
-        msgspec.json.encode([msgspec.to_builtins(list(one.values())) for one in live.values()])
-    )
     return file
 
 

@@ -19,20 +19,24 @@ PROMETHEUS_OWN = {"up", "ALERTS"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
 
 
-def overview() -> dict[str, Any]:
-    """Return the dashboard as committed."""
-    read: dict[str, Any] = json.loads((DASHBOARDS / "overview.json").read_text(encoding="utf-8"))
+NAMES = ("overview", "rules")
+
+
+def committed(name: str) -> dict[str, Any]:
+    """Return a dashboard as committed."""
+    read: dict[str, Any] = json.loads((DASHBOARDS / f"{name}.json").read_text(encoding="utf-8"))
     return read
 
 
 def panels() -> dict[str, dict[str, Any]]:
-    """Return the panels by title, rows excepted."""
-    return {panel["title"]: panel for panel in overview()["panels"] if panel["type"] != "row"}
+    """Return the panels of all dashboards by title, rows excepted."""
+    found = [panel for name in NAMES for panel in committed(name)["panels"]]
+    return {panel["title"]: panel for panel in found if panel["type"] != "row"}
 
 
-def variables() -> dict[str, dict[str, Any]]:
-    """Return the dashboard's variables by name."""
-    return {variable["name"]: variable for variable in overview()["templating"]["list"]}
+def variables(name: str) -> dict[str, dict[str, Any]]:
+    """Return a dashboard's variables by name."""
+    return {variable["name"]: variable for variable in committed(name)["templating"]["list"]}
 
 
 def queries(title: str) -> list[str]:
@@ -54,21 +58,23 @@ def test_rebuilding_gives_the_committed_dashboards(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     built = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
-    committed = {path.name: path.read_bytes() for path in DASHBOARDS.glob("*.json")}
+    kept = {path.name: path.read_bytes() for path in DASHBOARDS.glob("*.json")}
     assert done.returncode == 0, done.stderr
-    assert built == committed, "run `python -m dashboards.src` and commit what it writes"
+    assert built == kept, "run `python -m dashboards.src` and commit what it writes"
 
 
-def test_the_json_is_sorted_indented_and_ends_with_a_newline() -> None:
-    text = (DASHBOARDS / "overview.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_json_is_sorted_indented_and_ends_with_a_newline(name: str) -> None:
+    text = (DASHBOARDS / f"{name}.json").read_text(encoding="utf-8")
 
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def test_the_dashboard_has_an_address_that_stays() -> None:
-    found = overview()
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dashboard_has_an_address_that_stays(name: str) -> None:
+    found = committed(name)
 
-    assert (found["uid"], found["title"]) == ("whatsapp-overview", "WhatsApp overview")
+    assert (found["uid"], found["title"]) == (f"whatsapp-{name}", f"WhatsApp {name}")
     assert found["tags"]
     assert found.get("id") is None
     assert "__inputs" not in found
@@ -79,13 +85,15 @@ def test_the_data_source_is_a_variable_that_every_panel_and_query_takes() -> Non
 
     users = [*panels().values(), *(target for panel in panels().values() for target in panel["targets"])]
 
-    assert (variables()["datasource"]["type"], variables()["datasource"]["query"]) == ("datasource", "prometheus")
+    for name in NAMES:
+        source = variables(name)["datasource"]
+        assert (source["type"], source["query"]) == ("datasource", "prometheus")
     assert all(user["datasource"] == wanted for user in users)
 
 
 @pytest.mark.parametrize("name", ["waba_id", "phone_number_id"])
 def test_senders_are_chosen_by_a_variable_that_takes_several_and_all(name: str) -> None:
-    variable = variables()[name]
+    variable = variables("overview")[name]
 
     selector = variable["query"].removeprefix("label_values(").removesuffix(f", {name})")
     assert variable["multi"]
@@ -94,8 +102,9 @@ def test_senders_are_chosen_by_a_variable_that_takes_several_and_all(name: str) 
     assert {one.metric for one in promql.selected(filled(selector))} <= promql.exported_metrics()
 
 
-def test_panels_have_numbers_and_titles_of_their_own_and_do_not_overlap() -> None:
-    found = overview()["panels"]
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_have_numbers_and_titles_of_their_own_and_do_not_overlap(name: str) -> None:
+    found = committed(name)["panels"]
 
     cells = [
         (x, y)
@@ -147,7 +156,7 @@ def test_a_panel_takes_rates_over_the_rate_interval_and_totals_over_the_time_ran
 
 
 def test_links_lead_to_the_status_page_the_runbooks_and_pages_that_exist() -> None:
-    links = {link["title"]: link["url"] for link in overview()["links"]}
+    links = {link["title"]: link["url"] for name in NAMES for link in committed(name)["links"]}
     runbooks = [link["url"] for panel in panels().values() for link in panel.get("links", [])]
 
     pages = [ROOT / "docs" / "runbooks" / url.removeprefix(RUNBOOKS_URL) for url in runbooks]

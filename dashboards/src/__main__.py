@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from dashboards.src import overview, panels
+from dashboards.src import overview, panels, rules
 
-DASHBOARDS = {"overview.json": overview.build}
+DASHBOARDS = {"overview.json": overview.build, "rules.json": rules.build}
 
 
 def main(folder: Path) -> None:

@@ -30,7 +30,7 @@ def build() -> dashboard_model.Dashboard:
     builder = builder.timezone("browser").annotations([])
     for variable in _variables():
         builder = builder.with_variable(variable)
-    for link in _links():
+    for link in panels.common_links():
         builder = builder.link(link)
     for title, row in (
         ("Now", _now()),
@@ -42,25 +42,19 @@ def build() -> dashboard_model.Dashboard:
         builder = builder.with_row(dashboard.Row(title))
         for panel in row:
             builder = builder.with_panel(panel)
-    built = builder.build()
-    for number, panel_or_row in enumerate(built.panels or [], start=1):
-        panel_or_row.id_val = number
-    return built
+    return panels.numbered(builder.build())
 
 
 def _variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable | dashboard.TextBoxVariable]:
     return [
-        dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
+        panels.data_source(),
         _choice("waba_id", "Account (WABA)", "label_values(whatsapp_phone_number_info, waba_id)"),
         _choice(
             "phone_number_id",
             "Phone number",
             'label_values(whatsapp_phone_number_info{waba_id=~"$waba_id"}, phone_number_id)',
         ),
-        dashboard.TextBoxVariable("status_page")
-        .label("Status page")
-        .description("Where your browser reaches the monitor's internal listener")
-        .default_value("http://127.0.0.1:9368"),
+        panels.status_page(),
     ]
 
 
@@ -71,13 +65,6 @@ def _choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
     variable = variable.current(dashboard_model.VariableOption(selected=True, text=["All"], value=["$__all"]))
     variable = variable.refresh(dashboard_model.VariableRefresh.ON_TIME_RANGE_CHANGED)
     return variable.sort(dashboard_model.VariableSort.NATURAL_ASC)
-
-
-def _links() -> list[dashboard.DashboardLink]:
-    return [
-        panels.link("Status page", "${status_page}/"),
-        panels.link("Runbooks", panels.RUNBOOKS.replace("/blob/", "/tree/")),
-    ]
 
 
 def _now() -> list[panels.AnyPanel]:

@@ -22,6 +22,40 @@ Query = tuple[str, str]
 """A PromQL expression and the legend of its series."""
 
 
+def data_source() -> dashboard.DatasourceVariable:
+    """Return the variable that names the Prometheus."""
+    return dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+
+
+def status_page() -> dashboard.TextBoxVariable:
+    """Return the variable that holds the address of the status page."""
+    variable = dashboard.TextBoxVariable("status_page").label("Status page")
+    variable = variable.description("Where your browser reaches the monitor's internal listener")
+    return variable.default_value("http://127.0.0.1:9368")
+
+
+def common_variables() -> list[dashboard.DatasourceVariable | dashboard.TextBoxVariable]:
+    """Return the variables of a dashboard that is about no single sender."""
+    return [data_source(), status_page()]
+
+
+def common_links() -> list[dashboard.DashboardLink]:
+    """Return the links that every dashboard has."""
+    return [
+        link("Status page", "${status_page}/"),
+        link("Runbooks", RUNBOOKS.replace("/blob/", "/tree/")),
+        link("Overview", "/d/whatsapp-overview"),
+        link("Rules", "/d/whatsapp-rules"),
+    ]
+
+
+def numbered(built: dashboard_model.Dashboard) -> dashboard_model.Dashboard:
+    """Give each panel and row a number of its own."""
+    for index, panel_or_row in enumerate(built.panels or [], start=1):
+        panel_or_row.id_val = index
+    return built
+
+
 def number(
     title: str, description: str, unit: str, query: Query, steps: Sequence[tuple[float, str]], *, span: int = 4
 ) -> stat.Panel:
