@@ -35,7 +35,7 @@ from monitor.firings import Firing
 from monitor.incidents import META
 from monitor.operators import OPERATOR, audit, paused_by, released
 from monitor.rules import SHADOW
-from monitor.standing import Change, Standing, about, apply
+from monitor.standing import Change, Standing, about, apply, in_order
 
 META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
 """Kinds of event in which Meta itself speaks: only those may extend a pause."""
@@ -96,13 +96,13 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
 def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what the end of a firing changes: pauses that last until then, and its alerts."""
     changes: list[Change] = []
-    for pause in standing.pauses.values():
+    for pause in in_order(standing.pauses):
         if pause.firing_id == firing.id and pause.until_cleared and is_in_force(pause, moment.now):
             changes.append(released(pause, f"rule:{firing.rule}", firing.reason, moment.now))
             changes.append(audit(moment, f"rule:{firing.rule}", "resume", pause.id, firing.reason))
     changes.extend(
         msgspec.structs.replace(alert, ended_at=moment.now)
-        for alert in standing.alerts.values()
+        for alert in in_order(standing.alerts)
         if alert.firing_id == firing.id and alert.quiet_seconds is None and alert.ended_at is None
     )
     for change in changes:
@@ -114,7 +114,7 @@ def remind(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing
     """Return the alerts of a firing as they are told again: the same, with the next number."""
     changes: list[Change] = [
         msgspec.structs.replace(alert, sequence=alert.sequence + 1)
-        for alert in standing.alerts.values()
+        for alert in in_order(standing.alerts)
         if alert.firing_id == firing.id and alert_ended_at(alert, standing.pauses, moment.now) is None
     ]
     for change in changes:
@@ -181,7 +181,7 @@ def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, until
 def _resume(standing: Standing, action: ResumeAction, moment: Moment) -> list[Change]:
     """Release what rules have paused, never what a human has."""
     changes: list[Change] = []
-    for pause in standing.pauses.values():
+    for pause in in_order(standing.pauses):
         is_meant = pause.rule in action.rules if action.rules else pause.rule != OPERATOR
         is_here = action.scope == "all" or (pause.scope, pause.scope_id) == (action.scope, action.scope_id)
         if is_meant and is_here and pause.rule != OPERATOR and is_in_force(pause, moment.now):

@@ -90,7 +90,7 @@ def current(
     incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], waba_id: str, phone_number_id: str, now: float
 ) -> Incident | None:
     """Return the incident of an account that lasts, if there is one; of a number where the account is not told."""
-    for incident in incidents.values():
+    for _, incident in sorted(incidents.items()):
         is_same = incident.waba_id == waba_id if waba_id else incident.phone_number_id == phone_number_id
         if is_same and ended_at(incident, pauses, now) is None:
             return incident

@@ -11,7 +11,7 @@ from monitor import incidents
 from monitor.actions import Alert, AuditEntry, Evidence, Flag, Incident, Moment, Pause, is_in_force
 from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, PersonForgotten, RulesLoaded
 from monitor.firings import Firing
-from monitor.standing import Change, Standing, apply
+from monitor.standing import Change, Standing, apply, in_order
 
 OPERATOR = "operator"  # stands for the rule's name on a pause that a human placed
 
@@ -83,7 +83,7 @@ def forget_people(standing: Standing, act: PersonForgotten, moment: Moment) -> t
     changes: list[Change] = []
     kinds: tuple[Mapping[str, Pause | Flag | Alert], ...] = (standing.pauses, standing.flags, standing.alerts)
     for kind in kinds:
-        changes.extend(after for before in kind.values() if (after := nameless(before, gone)) != before)
+        changes.extend(after for before in in_order(kind) if (after := nameless(before, gone)) != before)
     for change in changes:
         standing = apply(standing, change)
     return standing, [*changes, audit(moment, act.actor, "forget", "a person", act.reason)]
@@ -117,7 +117,9 @@ def released(pause: Pause, by: str, reason: str, now: float) -> Pause:
 
 def paused_by(standing: Standing, incident: Incident, now: float) -> list[Pause]:
     """Return the pauses in force that an incident has brought about."""
-    return [pause for pause in standing.pauses.values() if pause.incident_id == incident.id and is_in_force(pause, now)]
+    return [
+        pause for pause in in_order(standing.pauses) if pause.incident_id == incident.id and is_in_force(pause, now)
+    ]
 
 
 def audit(moment: Moment, actor: str, action: str, target: str, reason: str) -> AuditEntry:

@@ -297,6 +297,8 @@ class Pipeline:
 
     def _alerts_to_send(self, step: Step, before: Standing) -> Iterable[Enqueue]:
         """Return rows for alerts that are new, and for those that end now so that on-call hears it at once."""
+        if not step.changes:
+            return
         changed = {change.id for change in step.changes if isinstance(change, Pause)}
         ended = {change.id for change in step.changes if isinstance(change, Alert) and change.ended_at is not None}
         for alert in step.standing.alerts.values():

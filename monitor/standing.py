@@ -4,8 +4,8 @@ Nothing here knows a clock: `now` is the journal's time of receipt. The maps are
 makes a new standing that shares all the rest with the one before.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import assert_never
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TypeVar, assert_never
 
 import msgspec
 from immutables import Map
@@ -16,6 +16,7 @@ from monitor.firings import Firing
 
 KEPT_SECONDS = 900.0  # how long what is over stays in memory: alerts go on being sent as resolved meanwhile
 NARROW = frozenset({"template", "campaign", "country", "recipient"})  # scopes that an ask meets by their id only
+_R = TypeVar("_R")
 Change = Pause | Flag | Alert | Resend | Incident | Firing | AuditEntry
 
 
@@ -79,6 +80,11 @@ def about(record: Pause | Flag | Alert) -> Hashable:
             return ("flag", record.rule, tuple(sorted(record.group.items())))
         case Alert():
             return ("alert", tuple(sorted(record.labels.items())))
+
+
+def in_order(records: Mapping[str, _R]) -> list[_R]:
+    """Return records in an order that is the same wherever the same journal is read: a map of these has none."""
+    return [records[key] for key in sorted(records)]
 
 
 def concerning(standing: Standing, **asked: str) -> Iterator[Pause]:

@@ -142,8 +142,9 @@ def _turned(
     if firing.state == firings.ENDED:
         was_firing = known is not None and known.state == firings.FIRING
         decided = reactions.ended(rule, firing) if was_firing and rule is not None else []
-        step.standing, ended = decisions.end(step.standing, firing, moment)
-        changes.extend(ended)
+        if rule is None or rule.clear is not None or rule.condition.lasts:  # others end what they did by themselves
+            step.standing, ended = decisions.end(step.standing, firing, moment)
+            changes.extend(ended)
     elif turn.name == "reminded":
         step.standing, reminded = decisions.remind(step.standing, firing, moment)
         changes.extend(reminded)
