@@ -79,7 +79,7 @@ def test_a_flag_gathers_evidence_until_it_is_resolved() -> None:
     stands, _ = operators.resolve(stands, FlagResolved("ann", "job stopped", "f1-0"), moment(30.0, 3))
     stands, _ = decisions.decide(stands, [FLAG], moment(40.0, 4))
 
-    flags = list(stands.flags.values())
+    flags = standing.in_order(stands.flags)
     assert [(flag.id, flag.evidence_count, flag.resolved_by) for flag in flags] == [("f1-0", 6, "ann"), ("f4-0", 5, "")]
 
 

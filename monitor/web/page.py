@@ -56,7 +56,7 @@ class StatusPage:
             ),
             "incidents": [
                 incident
-                for incident in standing.incidents.values()
+                for incident in sorted(standing.incidents.values(), key=lambda one: -one.opened_at)
                 if incidents.ended_at(incident, standing.pauses, now) is None
             ],
             "resends": (await self._store.resends("", 20, state="pending")).items,
