@@ -235,6 +235,7 @@ class Resend(msgspec.Struct, frozen=True):
     attempt: int = 1
     retry_wamid: str = ""
     outcome: str = ""
+    rules_hash: str = ""
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -290,6 +291,7 @@ class Alert(msgspec.Struct, frozen=True):
     runbook: str = ""
     ended_at: float | None = None
     sequence: int = 0
+    rules_hash: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

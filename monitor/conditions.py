@@ -46,6 +46,10 @@ class Tally:
     __slots__ = ("before", "counts", "edge", "edge_before", "newest", "recent")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all counts."""
         self.counts: dict[int, list[int]] = {}
         self.recent = [0, 0]
         self.before = 0
@@ -293,6 +297,9 @@ def _forget(tally: Tally, kind: Ratio | Increase, now: float) -> None:
     against_seconds = kind.against_seconds if isinstance(kind, Increase) else 0.0
     edge_before = math.floor((now - kind.within_seconds - against_seconds) / step_seconds) + 1
     if edge <= tally.edge:
+        if tally.edge - edge > kind.within_seconds / step_seconds:  # the clock was put back by more than the window
+            tally.clear()
+            _forget(tally, kind, now)
         return
     for index in _steps(tally, tally.edge, edge):
         matching, base = tally.counts[index]
@@ -351,7 +358,7 @@ def _heard(
             waiting.append(sighting)
         return None
     known.put(key, [sighting])
-    if not waiting:
+    if not waiting or waiting[0].received_at > sighting.received_at:  # the clock may have been put back
         windows.wake_at(Timer(sighting.received_at + kind.seconds, condition.id, group))
     return None if kind.is_answer else NOT_HELD
 

@@ -251,6 +251,7 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         flag_id=flag_id,
         firing_id=action.firing_id,
         runbook=action.runbook,
+        rules_hash=moment.rules_hash,
     )
     known = standing.alerts.get(standing.same.get(about(alert), ""))
     if known is None or alert_ended_at(known, standing.pauses, moment.now) is not None:

@@ -160,8 +160,8 @@ def _again(firing: Firing, rule: Rule, signal: Signal) -> Turn:
     return Turn(
         msgspec.structs.replace(
             firing,
-            last_at=max(firing.last_at, signal.at),
-            ends_at=_ends_at(rule, max(firing.last_at, signal.at)),
+            last_at=signal.at,
+            ends_at=_ends_at(rule, signal.at),
             sourced_at=signal.at if is_sourced else firing.sourced_at,
             **_with(firing, signal),
         ),

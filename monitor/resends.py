@@ -78,6 +78,7 @@ def listed(
         template=message.template,
         chain_id=before.chain_id if before is not None else message.wamid,
         attempt=attempt,
+        rules_hash=moment.rules_hash,
     )
     return [resend, _audit(moment, f"rule:{rule}", "resend_withheld" if reason else "resend", resend.id, resend.reason)]
 

@@ -43,7 +43,7 @@ class Groups:
     def get(self, group: Hashable, now: float) -> Any:
         """Return the state of a group, None where there is none."""
         shard = hash(group) % len(self._young)
-        if now >= self._turns_at[shard]:
+        if not self._turns_at[shard] - 2 * self._lifetime_seconds <= now < self._turns_at[shard]:
             self._turn(shard, now)
         if self._dying:
             self._forget()

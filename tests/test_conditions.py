@@ -245,3 +245,29 @@ def test_an_event_from_the_future_happened_when_it_was_received() -> None:
     told.take([status(100, "failed", code=1)], NOW + 100)
 
     assert firing(told, 100) is None
+
+
+CLOCK_RULES = (
+    "match: {status: failed}, count: {at_least: 3, within: 1m}",
+    "match: {status: failed}, distinct: {of: recipient, at_least: 3, within: 1m}",
+    "match: {status: failed}, ratio: {of: {status: [failed, delivered]}, within: 1m, at_least: 0.5, minimum: 3}",
+    "match: {status: failed}, increase: {times: 2, within: 40s, against: 1m, at_least: 2}",
+    "match: {status: failed}, absent: {for: 1m}",
+    "match: {status: failed}, sequence: {then: {recipient: r2}, within: 1m}",
+)
+
+
+@pytest.mark.parametrize("rule", CLOCK_RULES)
+@pytest.mark.parametrize("jump", [-3_600.0, -365 * 86_400.0, 365 * 86_400.0])
+def test_rules_go_on_after_the_clock_has_jumped(rule: str, jump: float) -> None:
+    told = rehearsal(f"rules: [{{name: one, {rule}, by: [phone_number_id], actions: [flag]}}]")
+    hear(told, [status(0, "failed", code=1), status(jump, "failed", code=1), status(1, "failed", code=1)])
+    firing(told, 1_000, "200")
+
+    before = told.memory.firings.get(("one", "200"))
+    hear(told, [status(2_000 + 15 * at, "failed", recipient=f"r{at}", code=1) for at in range(4)])
+    told.pass_time(NOW + 2_106)
+
+    after = told.memory.firings.get(("one", "200"))
+    assert after is not None
+    assert before is None or after.id != before.id or after.count > before.count

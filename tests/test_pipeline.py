@@ -23,8 +23,9 @@ NOW = 1_700_000_000.0
 class World:
     """A pipeline over a real store, and what it told its observer."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rules: bytes = setting.CORE) -> None:
         self.path = path
+        self.rules = rules
         self.facts: list[Fact] = []
         self.quarantined: list[str] = []
         self.clock = NOW
@@ -35,11 +36,11 @@ class World:
         self.store = open_store(self.path)
         self.pipeline = Pipeline(
             self.store,
-            setting.settings(),
+            setting.settings(self.rules),
             str,
             observe=self.facts.extend,
             quarantine=lambda stage, _: self.quarantined.append(stage),
-            alert_destinations=[("am", "alertmanager")],
+            alert_destinations=[("am", "alertmanager"), ("hook", "webhook")],
         )
         await self.pipeline.load(self.clock)
 
@@ -197,3 +198,60 @@ async def test_thousands_of_statuses_in_one_body_are_all_counted(world: World) -
     await world.catch_up()
 
     assert len(world.new) == 5_001
+
+
+REMIND = b"""
+rules:
+  - name: stuck
+    match: {code: 368}
+    clear: {match: {field: account_update, event: FINE}}
+    remind: 1m
+    actions: [alert, {webhook: {to: hook}}]
+"""
+
+
+async def test_an_alert_is_told_again_with_its_own_id_and_through_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path / "monitor.db", REMIND)
+    await world.start()
+    await world.hear(errors=[368])
+    await world.catch_up()
+    await world.restart()
+    due_at = world.pipeline.next_due_at
+    world.clock += 150
+    await world.store.append(Arrival("tick", world.clock, b'{"type":"tick","at":0,"wamids":[]}'))
+    await world.catch_up()
+
+    rows = [
+        (row.destination, row.kind, row.reference)
+        for name in ("am", "hook")
+        for row in await world.store.claim(name, world.clock, 60, 10, is_ordered=False)
+    ]
+    (alert,) = world.pipeline.standing.alerts.values()
+    (firing,) = world.pipeline.memory.firings.values()
+    assert due_at == NOW + 61
+    assert (alert.sequence, firing.reminders, firing.remind_at) == (2, 2, NOW + 181)
+    assert rows == [
+        ("am", "alertmanager", alert.id), ("hook", "webhook", alert.id), ("hook", "firing", f"{firing.id}:{NOW + 1}"),
+        ("hook", "webhook", f"{alert.id}#2"),
+    ]  # fmt: skip
+    await world.store.close()
+
+
+async def test_a_rule_that_waits_fires_after_a_restart_at_the_time_it_waited_for(tmp_path: Path) -> None:
+    rule = (
+        b"rules: [{name: silent, match: {kind: status}, absent: {for: 5m}, actions: [{pause: {scope: all, for: 1h}}]}]"
+    )
+    world = World(tmp_path / "monitor.db", rule)
+    await world.start()
+    await world.hear(payloads.status("wamid.1", "sent", NOW))
+    await world.catch_up()
+    await world.restart()
+    waited_for = world.pipeline.next_due_at
+    world.clock = NOW + 900
+    await world.hear(payloads.status("wamid.2", "sent", NOW + 900))
+    await world.catch_up()
+
+    (pause,) = world.pipeline.standing.pauses.values()
+    assert waited_for == pause.since == NOW + 301
+    assert [firing.reason for firing in world.pipeline.memory.firings.values()] == []
+    await world.store.close()
