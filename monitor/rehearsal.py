@@ -26,25 +26,27 @@ class Rehearsal:
     def take(self, events: Sequence[Event], at: float) -> list[Fact]:
         """Let the events of the next entry take effect, as one step."""
         self.position += 1
-        step = self._step()
+        step = self.step()
         serial = 0
         for event in events:
             serial += effects.take(step, event, Moment(self.position, at, self.settings.plan.hash, serial))
-        return self._kept(step, at)
+        return self.kept(step, at)
 
     def pass_time(self, at: float) -> list[Fact]:
         """Let time pass, as a tick does: rules that wait for it act."""
         if self.windows.next_at > at:
             return []
         self.position += 1
-        step = self._step()
+        step = self.step()
         turns.advance(step, Moment(self.position, at, self.settings.plan.hash))
-        return self._kept(step, at)
+        return self.kept(step, at)
 
-    def _step(self) -> Step:
+    def step(self) -> Step:
+        """Begin a step over what has happened so far."""
         return Step(self.settings, self.windows, self.memory, self.known)
 
-    def _kept(self, step: Step, at: float) -> list[Fact]:
+    def kept(self, step: Step, at: float) -> list[Fact]:
+        """Keep what a step has decided, as of a time; return its facts."""
         self.known.messages.update(step.messages)
         self.known.seen.update(step.seen)
         for key, count in step.counts.items():

@@ -6,11 +6,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import replay, turns
+from monitor import effects, parse, payloads, replay, turns
+from monitor.actions import Moment
+from monitor.backtests import Backtest
 from monitor.document import Mistaken
-from monitor.events import MetaEvent
+from monitor.events import MetaEvent, Status
 from monitor.facts import Fact
 from monitor.rehearsal import Rehearsal
+from monitor.store.protocol import WEBHOOK
+from monitor.store.protocol import Entry as WebhookEntry
 from monitor.windows import Windows
 from tests.test_conditions import accepted, quality, rehearsal, status
 from tests.world import NOW
@@ -119,6 +123,75 @@ def test_ticks_and_restarts_change_nothing(text: str, journal: Sequence[Any], da
     found += other.pass_time(end)
 
     assert told(found) == told(expected)
+
+
+def in_one_step(told: Rehearsal, entries: Sequence[Entry]) -> list[Fact]:
+    """Let several entries take effect in one step, as a busy pipeline does."""
+    step = told.step()
+    for at, items in entries:
+        told.position += 1
+        serial = 0
+        for event in items:
+            serial += effects.take(step, event, Moment(told.position, NOW + at, told.settings.plan.hash, serial))
+    return told.kept(step, NOW + entries[-1][0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules, journals, st.data())
+def test_batches_change_nothing(text: str, journal: Sequence[Any], data: st.DataObject) -> None:
+    plain, other = written(text), written(text)
+    entries = entries_of(journal)
+    if plain is None or other is None or not entries:
+        return
+    expected = [fact for at, items in entries for fact in plain.take(items, NOW + at)]
+
+    found: list[Fact] = []
+    rest = list(entries)
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        found += in_one_step(other, rest[:size])
+        del rest[:size]
+
+    assert told(found) == told(expected)
+    assert other.memory.standing.flags == plain.memory.standing.flags
+    assert other.memory.firings == plain.memory.firings
+
+
+def body(items: Sequence[MetaEvent]) -> bytes:
+    """Return a webhook body that says of statuses what these events do."""
+    made = [
+        payloads.status(one.wamid, one.status, one.occurred_at, codes=tuple(e.code or 0 for e in one.errors))
+        for one in items
+        if isinstance(one, Status)
+    ]
+    return payloads.delivery(payloads.change("200", statuses=made), waba_id="100")
+
+
+@settings(max_examples=150, deadline=None)
+@given(rules, journals)
+def test_a_backtest_does_what_was_done(text: str, journal: Sequence[Any]) -> None:
+    live, again = written(text), written(text)
+    if live is None or again is None:
+        return
+    entries = [
+        WebhookEntry(position, WEBHOOK, NOW + at, body(items), "")
+        for position, (at, items) in enumerate(entries_of(journal), 1)
+    ]
+    expected = [
+        fact
+        for entry in entries
+        for fact in live.take(parse.delivery(entry.body, entry.received_at, str), entry.received_at)
+    ]
+
+    found: list[Fact] = []
+    backtest = Backtest(again.settings, str, None)
+    backtest.on_facts = found.extend
+    for entry in entries:
+        backtest.take(entry)
+
+    assert told(found) == told(expected)
+    assert backtest.memory.firings == live.memory.firings
+    assert backtest.memory.standing.flags == live.memory.standing.flags
 
 
 def test_the_strategy_makes_rules_that_fire() -> None:
