@@ -36,6 +36,9 @@ def take(step: Step, signals: Sequence[Signal], moment: Moment) -> Effect:
     for signal in signals:
         known = step.firing((signal.rule.name, *signal.group))
         here = _later(moment, effect.used)
+        if known is not None and known.state != firings.ENDED and _rule_of(step, known) is None:
+            step.learn(_end(step, known, "rules_changed", here))
+            known = None
         turn = firings.heard(known, signal, here)
         if turn is None or (known is None and len(step.memory.firings) + len(step.firings) >= FIRINGS_MOST):
             continue
@@ -59,11 +62,9 @@ def advance(step: Step, moment: Moment) -> int:
 
 def adopt(step: Step, moment: Moment) -> list[Change]:
     """End the firings of rules that are gone, or that mean something else now."""
-    plan = step.settings.plan
     changes: list[Change] = []
     for firing in list(_live(step)):
-        rule = plan.rules.get(firing.rule)
-        if rule is None or rule.mode != firing.mode or len(rule.by) != len(firing.group):
+        if _rule_of(step, firing) is None:
             changes.extend(_end(step, firing, "rules_changed", moment))
     return changes
 
@@ -96,6 +97,13 @@ def _live(step: Step) -> Iterator[Firing]:
             yield firing
 
 
+def _rule_of(step: Step, firing: Firing) -> Rule | None:
+    """Return the rule of a firing, None where there is none that means the same any more."""
+    rule = step.settings.plan.rules.get(firing.rule)
+    is_same = rule is not None and rule.mode == firing.mode and len(rule.by) == len(firing.group)
+    return rule if is_same else None
+
+
 def _end(step: Step, firing: Firing, reason: str, moment: Moment) -> list[Change]:
     over = msgspec.structs.replace(firing, state=firings.ENDED, ended_at=moment.now, reason=reason)
     step.learn_firing(over)
@@ -112,7 +120,7 @@ def _time_passed(step: Step, timer: Timer, moment: Moment) -> Effect:
     firing = step.firing(timer.group)
     if firing is None or firing.state == firings.ENDED:
         return NO_EFFECT
-    rule = step.settings.plan.rules.get(firing.rule)
+    rule = _rule_of(step, firing)
     if firings.due_at(firing, rule) > timer.at:  # more evidence came since
         watch(step.windows, step.settings.plan, firing)
         return NO_EFFECT

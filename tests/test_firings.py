@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.actions import Alert, Pause, is_in_force
-from monitor.events import MetaEvent, PresumedExpired
+from monitor.events import MetaEvent, PresumedExpired, RulesLoaded
 from monitor.facts import Fact
 from monitor.firings import Firing
 from monitor.rehearsal import Rehearsal
@@ -138,3 +138,47 @@ def test_only_meta_s_own_word_extends_a_pause(code: int, until: float) -> None:
     (pause,) = pauses(told, 101)
     assert pause.until == NOW + until
     assert pause.evidence_count == 2
+
+
+def reloaded(told: Rehearsal, text: str) -> None:
+    told.settings = rehearsal(text).settings
+
+
+def test_a_shadow_that_is_enforced_while_it_fires_begins_anew() -> None:
+    rule = "rules: [{{name: one, mode: {}, match: {{code: 368}}, actions: [{{pause: {{scope: all, for: 1h}}}}]}}]"
+    told = rehearsal(rule.format("shadow"))
+    told.take([status(0, "failed", code=368)], NOW)
+    before = told.memory.firings["one",]
+    reloaded(told, rule.format("enforce"))
+
+    facts = told.take([status(10, "failed", code=368)], NOW + 10)
+
+    after = told.memory.firings["one",]
+    assert acted(facts) == ["PauseAction"]
+    assert (before.mode, after.mode, before.id != after.id) == ("shadow", "enforce", True)
+    assert [change.reason for fact in facts for change in fact.changes if isinstance(change, Firing)] == [
+        "rules_changed", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["rules: []", RULE.format(about="mode: shadow", actions="flag")])
+def test_firings_of_rules_that_mean_something_else_end_with_the_reload(text: str) -> None:
+    told = rehearsal(RULE.format(about="clear: {match: {status: read}}", actions="alert"))
+    burst(told, 0)
+    reloaded(told, text)
+
+    told.take([RulesLoaded("system", "hash")], NOW + 10)
+
+    (alert,) = told.memory.standing.alerts.values()
+    assert told.memory.firings == {}
+    assert alert.ended_at == NOW + 10
+
+
+def test_groups_that_are_told_by_something_else_now_do_no_harm() -> None:
+    told = rehearsal(RULE.format(about="for: 1h", actions="flag"))
+    burst(told, 0)
+    reloaded(told, RULE.replace(", by: [phone_number_id]", "").format(about="for: 1h", actions="flag"))
+
+    told.pass_time(NOW + 4_000)
+
+    assert told.memory.firings == {}
