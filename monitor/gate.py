@@ -116,6 +116,17 @@ def _lanes(ask: Ask) -> frozenset[str]:
     return LANES_OF.get(ask.category, EVERY_LANE)
 
 
+def untold(ask: Ask, on_error: Mapping[str, str], reason: str) -> Verdict:
+    """Return the verdict where nothing can be told; of lanes that the ask may be in the strictest answers."""
+    if not ask.is_send:
+        return NOT_A_SEND
+    lanes = _lanes(ask)
+    narrowest = [lane for lane in ("marketing", "business_initiated", "all") if lane in lanes]
+    told = EVERY_LANE if lanes == EVERY_LANE and ask.category != "marketing" else narrowest[:1]
+    is_allowed = all(on_error.get(lane, "deny") == "allow" for lane in told)
+    return Verdict(is_allowed, reason, retry_after_seconds=None if is_allowed else 1)
+
+
 def narrow(ask: Ask) -> dict[str, str]:
     """Return what an ask says of the scopes whose pauses are found by their id."""
     return {"template": ask.template, "campaign": ask.campaign, "country": ask.country, "recipient": ask.recipient}

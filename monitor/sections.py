@@ -1,6 +1,6 @@
 """The sections of the configuration file, each as strict as the file: unknown keys are mistakes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pydantic
@@ -235,6 +235,29 @@ class MetricsConfig(_Strict):
     idle_after: Annotated[Seconds, pydantic.Field(gt=0)] = 14 * 86400.0
 
 
+_OnError = Literal["allow", "deny"]
+
+
+class OnError(_Strict):
+    """What the gate answers in each lane while it can't tell: `all` is for what no other lane holds."""
+
+    all: _OnError = "deny"
+    business_initiated: _OnError = "deny"
+    marketing: _OnError = "deny"
+
+
+def _same_in_all(value: Any) -> Any:
+    return dict.fromkeys(OnError.model_fields, value) if isinstance(value, str) else value
+
+
+class GateConfig(_Strict):
+    """How the gate answers when it can't tell: before what stands is loaded, or when its own code fails."""
+
+    on_error: Annotated[OnError, pydantic.BeforeValidator(_same_in_all, json_schema_input_type=OnError | _OnError)] = (
+        OnError()
+    )
+
+
 class Config(_Strict):
     """The whole file."""
 
@@ -252,6 +275,7 @@ class Config(_Strict):
     campaigns: Campaigns = Campaigns()
     resends: Resends = Resends()
     metrics: MetricsConfig = MetricsConfig()
+    gate: GateConfig = GateConfig()
 
     @pydantic.field_validator("forward")
     @classmethod

@@ -164,3 +164,19 @@ def test_a_slow_rate_still_lets_one_through() -> None:
     first, second, third = (rates.take(held, 1 / 60, at) for at in (0.0, 30.0, 61.0))
 
     assert (first, second > 0, third) == (0.0, True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ask", "on_error", "allow"),
+    [
+        (Ask(category="marketing"), {"marketing": "deny", "business_initiated": "allow", "all": "allow"}, False),
+        (Ask(category="utility"), {"marketing": "deny", "business_initiated": "allow", "all": "deny"}, True),
+        (Ask(kind="free_form"), {"marketing": "deny", "business_initiated": "deny", "all": "allow"}, True),
+        (Ask(), {"marketing": "deny", "business_initiated": "allow", "all": "allow"}, False),
+        (Ask(), {"marketing": "allow", "business_initiated": "allow", "all": "allow"}, True),
+        (Ask(is_send=False), {}, True),
+        (Ask(category="utility"), {}, False),
+    ],
+)
+def test_what_cannot_be_told_is_answered_by_the_strictest_lane(ask: Ask, on_error: dict[str, str], allow: bool) -> None:
+    assert gate.untold(ask, on_error, "not_ready").allow == allow

@@ -1,5 +1,6 @@
 """The internal listener: gate, API, access, metrics and the status page, over a real store and pipeline."""
 
+import asyncio
 import gzip
 import json
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from monitor import app as application
-from monitor import config, payloads
+from monitor import config, gate, payloads
 from monitor.app import App
 from monitor.store.protocol import Arrival
 from tests.asgi import Answer, call
@@ -379,3 +380,59 @@ async def test_the_status_page_names_who_told_of_a_restriction(app: App) -> None
 
     assert "Restricted by Meta" in page
     assert "webhook (" in page
+
+
+async def test_a_question_is_held_until_the_pause_is_released(app: App) -> None:
+    pause = await block(app)
+
+    async def release() -> None:
+        await asyncio.sleep(0.2)
+        await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "ann", "reason": "over"})
+
+    started = time.monotonic()
+    held, _ = await asyncio.gather(get(app, f"/v1/gate/{NUMBER}?wait=10s"), release())
+    taken = time.monotonic() - started
+    await post(app, "/v1/pauses", {"actor": "a", "reason": "r", "scope": "all"})
+    denied = await get(app, f"/v1/gate/{NUMBER}?wait=100ms")
+    strange = await get(app, f"/v1/gate/{NUMBER}?wait=soon")
+
+    assert (held.status, 0.2 <= taken < 1.0) == (200, True)
+    assert (denied.status, strange.status) == (403, 403)
+
+
+async def test_the_gate_s_own_fault_is_answered_as_configured_and_counted(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("our mistake")
+
+    monkeypatch.setattr(gate, "decide", broken)
+    closed = await get(app, "/v1/gate/200?category=utility")
+    configured(tmp_path, "gate: {on_error: {marketing: deny, business_initiated: allow, all: allow}}\n")
+    assert (await call(app.internal, "POST", "/-/reload")).status == 200
+    opened = await get(app, "/v1/gate/200?category=utility")
+    unknown = await get(app, "/v1/gate/200")
+
+    assert (closed.status, closed.json()) == (403, {"allow": False, "reason": "gate_failed", "retry_after_seconds": 1})
+    assert (opened.status, opened.json()) == (200, {"allow": True, "reason": "gate_failed"})
+    assert unknown.status == 403
+    metrics = (await get(app, "/metrics")).body.decode()
+    assert 'whatsapp_gate_checks_total{reason="gate_failed",verdict="allow",via="check"} 1.0' in metrics
+
+
+async def test_a_gateway_s_headers_say_more_of_the_message(app: App) -> None:
+    held = {"actor": "a", "reason": "r", "scope": "phone_number", "scope_id": NUMBER, "lane": "marketing"}
+    await post(app, "/v1/pauses", held)
+    uri = ("X-Original-URI", f"/v23.0/{NUMBER}/messages")
+
+    strict = await call(app.internal, "GET", "/v1/gate", headers=[uri])
+    utility = await call(app.internal, "GET", "/v1/gate", headers=[uri, ("X-Gate-Category", "Utility")])
+    envoy = await call(
+        app.internal, "POST", f"/v1/gate/v23.0/{NUMBER}/messages", headers=[("X-Gate-Kind", "free_form")]
+    )
+    hostile = await call(
+        app.internal, "GET", "/v1/gate", headers=[uri, ("X-Gate-Category", b"\xff\xfe"), ("X-Gate-Nonsense", "x")]
+    )
+
+    assert (strict.status, utility.status, envoy.status, hostile.status) == (403, 200, 200, 403)
+    assert (strict.headers["x-gate-code"], strict.headers["retry-after"]) == ("368", "60")

@@ -1,20 +1,27 @@
 """The gate over HTTP, in its three forms: a plain ASGI callable, since every outbound message may ask it."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from monitor import countries, gate, pseudonyms
+from monitor import countries, durations, gate, logs, pseudonyms
 from monitor.actions import Pause
 from monitor.gate import Ask, Verdict
 from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
 
 PATH = "/v1/gate"
+BLOCKED = 368
+WAIT_MOST_SECONDS = 30.0
+ASK_AGAIN_SECONDS = 0.05
+WAITING_MOST = 1_000  # questions that are held at once; further ones are answered as things stand
 _KNOWN = frozenset({"phone_number_id", "waba_id", "category", "template", "recipient", "kind", "country", "campaign"})
 _CATEGORIES = frozenset(gate.LANES_OF)
+_TOLD = b"x-gate-"
+_TELLABLE = _KNOWN - {"phone_number_id", "waba_id"}
 _URI_HEADERS = (b"x-original-uri", b"x-forwarded-uri")
 _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
@@ -34,9 +41,14 @@ class GateEndpoint:
         is_window_open: Callable[[str, str, float], bool],
         hash_key: bytes,
         *,
+        is_loaded: Callable[[], bool],
+        on_error: Callable[[], Mapping[str, str]],
         clock: Callable[[], float],
         count: Callable[[str, str], None],
     ) -> None:
+        self._is_loaded = is_loaded
+        self._on_error = on_error
+        self._waiting = 0
         self._pauses = pauses
         self._wabas = wabas
         self._is_window_open = is_window_open
@@ -47,59 +59,84 @@ class GateEndpoint:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer 200 or 403: nginx makes a 500 of any other code."""
-        if scope["method"] not in {"GET", "HEAD"} and not _uri(scope):
+        if scope["method"] not in {"GET", "HEAD"} and not _uri(scope) and not _is_graph(scope["path"][len(PATH) + 1 :]):
             await _answer(send, 405, b'{"error":"method_not_allowed"}', [(b"allow", b"GET, HEAD")])
             return
-        now = self._clock()
         ask = self._ask(scope)
-        verdict = gate.decide(
-            self._pauses(ask),
-            ask,
-            self._wabas(),
-            now,
-            lambda number, person: self._is_window_open(number, person, now),
-        )
-        if verdict.per_second is not None and verdict.pause is not None:
-            wait_seconds = self._rates.take(verdict.pause, verdict.per_second, now)
-            verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
+        verdict = self._decided(ask)
+        waits_until = self._clock() + _wait_seconds(scope["query_string"])
+        while not verdict.allow and (left := waits_until - self._clock()) > 0 and self._waiting < WAITING_MOST:
+            self._waiting += 1
+            try:
+                await asyncio.sleep(min(left, ASK_AGAIN_SECONDS))
+            finally:
+                self._waiting -= 1
+            verdict = self._decided(ask)
         self._count("allow" if verdict.allow else "deny", verdict.reason)
         if verdict.allow and verdict.per_second is not None:
             await _answer(send, 200, _encode(described(verdict)), [])
             return
         if verdict.allow:
             warned = [(b"x-gate-warning", verdict.warning.encode())] if verdict.warning else []
-            await _answer(send, 200, _ALLOWED[verdict.reason], warned)
+            body = _ALLOWED.get(verdict.reason) or _encode(described(verdict))
+            await _answer(send, 200, body, warned)
             return
         headers = [
             (b"retry-after", str(verdict.retry_after_seconds).encode()),
             (b"x-gate-reason", _reason(verdict).encode()),
+            (b"x-gate-code", _code(verdict)),
         ]
         await _answer(send, 403, _encode(described(verdict)), headers)
 
+    def _decided(self, ask: Ask) -> Verdict:
+        now = self._clock()
+        if not self._is_loaded():
+            return gate.untold(ask, self._on_error(), "not_ready")
+        try:
+            verdict = gate.decide(
+                self._pauses(ask),
+                ask,
+                self._wabas(),
+                now,
+                lambda number, person: self._is_window_open(number, person, now),
+            )
+            if verdict.per_second is not None and verdict.pause is not None:
+                wait_seconds = self._rates.take(verdict.pause, verdict.per_second, now)
+                verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
+        except Exception:  # noqa: BLE001 (the gate's own fault must not decide by a 500: the configuration does)
+            logs.get().exception("gate_failed")
+            return gate.untold(ask, self._on_error(), "gate_failed")
+        return verdict
+
     def _ask(self, scope: Scope) -> Ask:
-        """Read the question from the path, the query or a gateway's header; what can't be read is left unknown."""
+        """Read the question from the path, the query and a gateway's headers; what can't be read is left unknown."""
         path: str = scope["path"]
-        asked = {"phone_number_id": path[len(PATH) + 1 :].rstrip("/")} if len(path) > len(PATH) + 1 else {}
+        rest = path[len(PATH) + 1 :]
         query: bytes = scope["query_string"]
+        asked = dict(_told(scope["headers"]))
         if query:
             pairs = parse_qsl(query[:_QUERY_MOST].decode("latin-1"))
-            asked = {**{name: value for name, value in pairs if name in _KNOWN}, **asked}
-        if not asked:
-            uri = _uri(scope)
-            return gate.from_uri(unquote(uri.decode("latin-1"))) if uri else Ask()
+            asked.update((name, value) for name, value in pairs if name in _KNOWN)
+        uri = f"/{rest}" if _is_graph(rest) else unquote(_uri(scope).decode("latin-1"))
+        if rest and not _is_graph(rest):
+            asked["phone_number_id"], uri = rest.rstrip("/"), ""
         if asked.get("recipient"):
             asked.setdefault("country", countries.of(pseudonyms.written(asked["recipient"])))
             asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
         if "category" in asked and (category := asked["category"].lower()) in _CATEGORIES:
             asked["category"] = category
-        return msgspec.convert(asked, Ask)
+        if not uri:
+            return msgspec.convert(asked, Ask) if asked else Ask()
+        named = gate.from_uri(uri)
+        return msgspec.structs.replace(named, **{**asked, "phone_number_id": named.phone_number_id}) if asked else named
 
 
 def described(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as the API shows it."""
     pause = verdict.pause
     if pause is None:
-        return {"allow": verdict.allow, "reason": verdict.reason}
+        told: dict[str, Any] = {"allow": verdict.allow, "reason": verdict.reason}
+        return told if verdict.allow else {**told, "retry_after_seconds": verdict.retry_after_seconds}
     shown = {
         "allow": verdict.allow,
         "reason": verdict.reason,
@@ -126,6 +163,35 @@ def _reason(verdict: Verdict) -> str:
         return verdict.reason
     code = "" if pause.code is None else f"; code={pause.code}"
     return f"{verdict.reason}; rule={pause.rule}{code}; pause={pause.id}"
+
+
+def _code(verdict: Verdict) -> bytes:
+    """Return the code that a gateway may show as Graph's: the one that caused the pause, else that of a block."""
+    code = verdict.pause.code if verdict.pause is not None else None
+    return str(BLOCKED if code is None else code).encode()
+
+
+def _wait_seconds(query: bytes) -> float:
+    """Return how long the question may be held, 0 where that is not asked for or can't be read."""
+    if b"wait=" not in query:
+        return 0.0
+    asked = dict(parse_qsl(query[:_QUERY_MOST].decode("latin-1"))).get("wait", "")
+    try:
+        return min(durations.parse(asked), WAIT_MOST_SECONDS)
+    except ValueError:
+        return 0.0
+
+
+def _is_graph(rest: str) -> bool:
+    """Say whether what follows the gate's path is a Graph path, as Envoy appends it."""
+    return rest[:1] == "v" and rest[1:2].isdigit() and "/" in rest
+
+
+def _told(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    """Yield what the application told of the message in headers that the gateway passes on."""
+    for name, value in headers:
+        if name.startswith(_TOLD) and value and (known := name[len(_TOLD) :].decode("latin-1")) in _TELLABLE:
+            yield known, value[:_QUERY_MOST].decode("latin-1")
 
 
 def _uri(scope: Scope) -> bytes:

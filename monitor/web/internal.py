@@ -92,15 +92,19 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
 
     memory = parts.pipeline.memory
     endpoint = GateEndpoint(
-        pauses, lambda: memory.wabas, memory.conversations.is_open, hash_key, clock=parts.clock, count=count
+        pauses,
+        lambda: memory.wabas,
+        memory.conversations.is_open,
+        hash_key,
+        is_loaded=lambda: parts.pipeline.is_loaded,
+        on_error=lambda: parts.loaded.config.gate.on_error.model_dump(),
+        clock=parts.clock,
+        count=count,
     )
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
-            if not parts.pipeline.is_loaded:
-                await _unready(scope, receive, send)
-                return
             await endpoint(scope, receive, send)
             return
         await router(scope, receive, send)
@@ -148,13 +152,3 @@ class _Own:
             shown: list[Any] = [str(mistake) for mistake in mistakes]
             return JSONResponse({"error": "reload_failed", "mistakes": shown}, 500)
         return PlainTextResponse("")
-
-
-async def _unready(scope: Scope, receive: Receive, send: Send) -> None:
-    """Deny until what stands is loaded: a pause must hold from the first request after a start."""
-    answer = JSONResponse(
-        {"allow": False, "reason": "not_ready", "retry_after_seconds": 1},
-        403,
-        {"Retry-After": "1", "X-Gate-Reason": "not_ready"},
-    )
-    await answer(scope, receive, send)

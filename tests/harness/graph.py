@@ -1,0 +1,90 @@
+"""A stand-in for Graph: takes messages and answers other calls, and keeps every request as it came."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from tests.harness import ports
+from tests.harness.listener import Request
+
+
+class Graph:
+    """Listens on `port`; `refusal` is what it answers to sends instead of taking them: a status and an error code."""
+
+    def __init__(self) -> None:
+        self.port = ports.free()
+        self.requests: list[tuple[str, Request]] = []
+        self.refusal: tuple[int, int] | None = None
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    @property
+    def url(self) -> str:
+        """Where to send."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        super().__init__(("127.0.0.1", graph.port), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    server: _Server
+
+    def do_GET(self) -> None:
+        self._take("GET")
+
+    def do_POST(self) -> None:
+        self._take("POST")
+
+    def _take(self, method: str) -> None:
+        chunked = self.headers.get("Transfer-Encoding", "") == "chunked"
+        body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        graph = self.server.graph
+        graph.requests.append((method, Request(self.path, headers, body, time.time())))
+        status = 200
+        answer: dict[str, Any] = {"id": self.path}
+        if self.path.endswith("/messages"):
+            answer = {"messages": [{"id": f"wamid.{len(graph.requests)}"}]}
+            if graph.refusal is not None:
+                status, code = graph.refusal
+                answer = {"error": {"code": code, "message": f"(#{code})", "type": "OAuthException"}}
+        self._answer(status, answer)
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent."""
