@@ -30,6 +30,7 @@ from monitor.step import Settings
 from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore, open_store
 from monitor.traces import Traces
+from monitor.upstream import Upstream
 from monitor.web.internal import internal
 
 RESTART_SECONDS = (0.1, 10.0)  # first and longest wait before a background loop is started again
@@ -81,6 +82,7 @@ class App:
             count=lambda outcome: self.metrics.deliveries.of(outcome).inc(),
             journaled=self.pipeline.wake,
         )
+        self.upstream = Upstream()
         self.outbox = self._outbox(loaded)
         self.page = Page(self.registry)
         self.internal = internal(self, hash_key)
@@ -162,6 +164,7 @@ class App:
                 task.cancel()
         await _finished(self._tasks, DRAIN_SECONDS)
         await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
+        await self.upstream.close()
         if self._tracer is not None:
             await asyncio.to_thread(self._tracer.close)
         await self.store.close()

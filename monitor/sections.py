@@ -151,9 +151,11 @@ class Tracing(_Strict):
 
 
 class Graph(_Strict):
-    """Meta's Graph API."""
+    """Meta's Graph API, where the egress proxy sends."""
 
     url: HttpUrl = "https://graph.facebook.com"
+    timeout: Annotated[Seconds, pydantic.Field(gt=0, le=600)] = 60.0
+    connect_timeout: Annotated[Seconds, pydantic.Field(gt=0, le=60)] = 5.0
 
 
 class Web(_Strict):

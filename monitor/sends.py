@@ -8,6 +8,9 @@ import msgspec
 from monitor.events import MetaError, Send, SendFailed, Sent
 from monitor.scalars import dictionaries, integer, text
 
+OWN_TYPE = "WhatsAppMonitorRefusal"
+"""The `type` of errors that the proxy answers itself: they are no word of Meta's, and no rule ever hears of them."""
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """What is known of a send apart from its answer; `recipient` is a keyed hash."""
@@ -21,6 +24,38 @@ class Attempt(msgspec.Struct, frozen=True):
     campaign: str = ""
     callback_data: str = ""
     country: str = ""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What the body of a send says: `recipient` as it is written there."""
+
+    recipient: str = ""
+    kind: str = ""
+    template: str = ""
+    language: str = ""
+    callback_data: str = ""
+
+
+def content(body: Any) -> Content:
+    """Read what Graph is asked to send; what can't be read is left unknown."""
+    if not isinstance(body, dict):
+        return Content()
+    template = body.get("template")
+    named = template if isinstance(template, dict) else {}
+    language = named.get("language")
+    return Content(
+        text(body.get("to")) or text(body.get("recipient")),
+        text(body.get("type")) or "text",
+        text(named.get("name")),
+        text(language.get("code")) if isinstance(language, dict) else "",
+        text(body.get("biz_opaque_callback_data")),
+    )
+
+
+def is_own(answer: Any) -> bool:
+    """Say whether an answer is a refusal of the proxy's own."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get("type") == OWN_TYPE
 
 
 def event(attempt: Attempt, answer: Any, at: float) -> Send | None:

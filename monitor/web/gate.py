@@ -1,7 +1,7 @@
 """The gate over HTTP, in its three forms: a plain ASGI callable, since every outbound message may ask it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -63,7 +63,7 @@ class GateEndpoint:
             await _answer(send, 405, b'{"error":"method_not_allowed"}', [(b"allow", b"GET, HEAD")])
             return
         ask = self._ask(scope)
-        verdict = self._decided(ask)
+        verdict = self.decide(ask)
         waits_until = self._clock() + _wait_seconds(scope["query_string"])
         while not verdict.allow and (left := waits_until - self._clock()) > 0 and self._waiting < WAITING_MOST:
             self._waiting += 1
@@ -71,7 +71,7 @@ class GateEndpoint:
                 await asyncio.sleep(min(left, ASK_AGAIN_SECONDS))
             finally:
                 self._waiting -= 1
-            verdict = self._decided(ask)
+            verdict = self.decide(ask)
         self._count("allow" if verdict.allow else "deny", verdict.reason)
         if verdict.allow and verdict.per_second is not None:
             await _answer(send, 200, _encode(described(verdict)), [])
@@ -83,12 +83,13 @@ class GateEndpoint:
             return
         headers = [
             (b"retry-after", str(verdict.retry_after_seconds).encode()),
-            (b"x-gate-reason", _reason(verdict).encode()),
+            (b"x-gate-reason", reason_of(verdict).encode()),
             (b"x-gate-code", _code(verdict)),
         ]
         await _answer(send, 403, _encode(described(verdict)), headers)
 
-    def _decided(self, ask: Ask) -> Verdict:
+    def decide(self, ask: Ask) -> Verdict:
+        """Return the verdict as things stand, or what the configuration says where it can't be told."""
         now = self._clock()
         if not self._is_loaded():
             return gate.untold(ask, self._on_error(), "not_ready")
@@ -113,7 +114,7 @@ class GateEndpoint:
         path: str = scope["path"]
         rest = path[len(PATH) + 1 :]
         query: bytes = scope["query_string"]
-        asked = dict(_told(scope["headers"]))
+        asked = told_by(scope["headers"])
         if query:
             pairs = parse_qsl(query[:_QUERY_MOST].decode("latin-1"))
             asked.update((name, value) for name, value in pairs if name in _KNOWN)
@@ -157,12 +158,22 @@ def pause_described(pause: Pause) -> dict[str, Any]:
     return shown
 
 
-def _reason(verdict: Verdict) -> str:
+def reason_of(verdict: Verdict) -> str:
+    """Return a verdict in one line, for a header."""
     pause = verdict.pause
     if pause is None:
         return verdict.reason
     code = "" if pause.code is None else f"; code={pause.code}"
     return f"{verdict.reason}; rule={pause.rule}{code}; pause={pause.id}"
+
+
+def told_by(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return what the application told of a message in headers, which gateways pass on."""
+    return {
+        known: value[:_QUERY_MOST].decode("latin-1")
+        for name, value in headers
+        if name.startswith(_TOLD) and value and (known := name[len(_TOLD) :].decode("latin-1")) in _TELLABLE
+    }
 
 
 def _code(verdict: Verdict) -> bytes:
@@ -185,13 +196,6 @@ def _wait_seconds(query: bytes) -> float:
 def _is_graph(rest: str) -> bool:
     """Say whether what follows the gate's path is a Graph path, as Envoy appends it."""
     return rest[:1] == "v" and rest[1:2].isdigit() and "/" in rest
-
-
-def _told(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    """Yield what the application told of the message in headers that the gateway passes on."""
-    for name, value in headers:
-        if name.startswith(_TOLD) and value and (known := name[len(_TOLD) :].decode("latin-1")) in _TELLABLE:
-            yield known, value[:_QUERY_MOST].decode("latin-1")
 
 
 def _uri(scope: Scope) -> bytes:

@@ -2,25 +2,28 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from monitor import gate, standing
+from monitor import countries, gate, pseudonyms, sends, standing
 from monitor.actions import Pause
 from monitor.config import Loaded
 from monitor.document import Mistake
 from monitor.exposition import Page
 from monitor.gate import Ask
-from monitor.metrics import Metrics
+from monitor.metrics import NUMBERS_MOST, Metrics
 from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
-from monitor.store.protocol import Store
+from monitor.sends import Attempt
+from monitor.store.protocol import SEND, Arrival, Store
+from monitor.upstream import Upstream
 from monitor.web.access import Access
 from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
@@ -28,6 +31,8 @@ from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.page import StatusPage
 from monitor.web.people import People
+from monitor.web.proxy import PATH as PROXY_PATH
+from monitor.web.proxy import Proxy, Target
 from monitor.web.rules import Rules
 from monitor.web.sends import Sends
 
@@ -44,6 +49,7 @@ class Parts(Protocol):
     pipeline: Pipeline
     rendering: Executor
     clock: Callable[[], float]
+    upstream: Upstream
 
     @property
     def store(self) -> Store:
@@ -102,14 +108,62 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         count=count,
     )
 
+    proxy = _proxy(parts, endpoint, hash_key)
+
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
+        if path.startswith(f"{PROXY_PATH}/"):
+            await proxy(scope, receive, send)
+            return
         if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
             await endpoint(scope, receive, send)
             return
         await router(scope, receive, send)
 
     return Access(route, lambda: parts.loaded.operator_tokens)
+
+
+def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
+    """Return the egress proxy over the same gate."""
+
+    def target() -> Target:
+        graph = parts.loaded.config.graph
+        return Target(graph.url, graph.timeout, graph.connect_timeout)
+
+    def attempt(phone_number_id: str, told: Mapping[str, str], body: Any) -> tuple[Ask, Attempt]:
+        content = sends.content(body)
+        person = pseudonyms.written(told.get("recipient") or content.recipient)
+        waba_id = parts.pipeline.memory.wabas.get(phone_number_id, "")
+        recipient, country = pseudonyms.recipient(hash_key, person), told.get("country") or countries.of(person)
+        category, campaign = told.get("category", "").lower(), told.get("campaign", "")
+        template = content.template or told.get("template", "")
+        kind = told.get("kind") or ("template" if content.kind == "template" else "free_form" if content.kind else "")
+        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign)
+        return ask, Attempt(
+            phone_number_id, waba_id, recipient, category, template, content.language, campaign,
+            content.callback_data, country,
+        )  # fmt: skip
+
+    async def learn(attempt: Attempt, answer: Any) -> None:
+        now = parts.clock()
+        event = sends.event(attempt, answer, now)
+        if event is not None:
+            await parts.store.append(Arrival(SEND, now, msgspec.json.encode(event)))
+            parts.pipeline.wake()
+
+    def count_send(phone_number_id: str, outcome: str) -> None:
+        known = parts.metrics.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
+        parts.metrics.sends.of(known, outcome).inc()
+
+    return Proxy(
+        parts.upstream,
+        target=target,
+        decide=endpoint.decide,
+        attempt=attempt,
+        learn=learn,
+        count_send=count_send,
+        count_verdict=lambda verdict, reason: parts.metrics.gate_checks.of(verdict, reason, "proxy").inc(),
+    )
 
 
 class _Own:

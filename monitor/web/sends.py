@@ -61,6 +61,8 @@ class Sends:
             ask.biz_opaque_callback_data,
             countries.of(pseudonyms.written(ask.recipient)),
         )
+        if sends.is_own(ask.answer):
+            return answers.json({"position": None, "ignored": "the proxy's own refusal"}, 200)
         event = sends.event(attempt, ask.answer, now)
         if event is None:
             raise Refusal(422, "invalid", "answer: neither `messages` with an id nor an `error`, as Graph writes them")

@@ -1,5 +1,6 @@
 """A stand-in for Graph: takes messages and answers other calls, and keeps every request as it came."""
 
+import gzip
 import json
 import threading
 import time
@@ -12,12 +13,19 @@ from tests.harness.listener import Request
 
 
 class Graph:
-    """Listens on `port`; `refusal` is what it answers to sends instead of taking them: a status and an error code."""
+    """Listens on `port`.
+
+    `refusal` is what it answers to sends instead of taking them: a status and an error code. `delay_seconds` is how
+    long each answer takes, `is_cutting` whether it ends in the middle; `coding` is said to be its content coding.
+    """
 
     def __init__(self) -> None:
         self.port = ports.free()
         self.requests: list[tuple[str, Request]] = []
         self.refusal: tuple[int, int] | None = None
+        self.delay_seconds = 0.0
+        self.is_cutting = False
+        self.coding = ""
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -79,12 +87,20 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        graph = self.server.graph
         text = json.dumps(answer).encode()
+        if graph.coding:
+            text = gzip.compress(text)
+        time.sleep(graph.delay_seconds)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("X-App-Usage", '{"call_count":1}')
+        if graph.coding:
+            self.send_header("Content-Encoding", graph.coding)
+        self.send_header("Content-Length", str(len(text) + graph.is_cutting))
         self.end_headers()
         self.wfile.write(text)
+        self.close_connection = self.close_connection or graph.is_cutting
 
     def log_message(self, *_: Any) -> None:
         """Stay silent."""

@@ -1,0 +1,192 @@
+"""The egress proxy: any Graph path under /graph, streamed; sends ask the gate first, and answers are learned from."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from monitor import gate, logs, sends
+from monitor.gate import Ask, Verdict
+from monitor.receive import Receive, Scope, Send
+from monitor.sends import Attempt
+from monitor.upstream import Upstream, UpstreamError, answer_headers, pieces
+from monitor.web.gate import reason_of, told_by
+
+PATH = "/graph"
+SEND_BYTES_MOST = 1024 * 1024  # a message is JSON and names its media by id
+ANSWER_BYTES_MOST = 1024 * 1024
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where Graph is, and how long it may take."""
+
+    url: str
+    timeout_seconds: float
+    connect_seconds: float
+
+
+class ClientGoneError(Exception):
+    """The application hung up before its request had ended."""
+
+
+class Proxy:
+    """Passes requests on; `decide` asks the gate, `attempt` makes of a send what is known of it, `learn` journals."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        target: Callable[[], Target],
+        decide: Callable[[Ask], Verdict],
+        attempt: Callable[[str, Mapping[str, str], Any], tuple[Ask, Attempt]],
+        learn: Callable[[Attempt, Any], Awaitable[None]],
+        count_send: Callable[[str, str], None],
+        count_verdict: Callable[[str, str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._target = target
+        self._decide = decide
+        self._attempt = attempt
+        self._learn = learn
+        self._count_send = count_send
+        self._count_verdict = count_verdict
+        self._learning: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        path = scope["raw_path"].decode("latin-1").removeprefix(PATH)
+        named = gate.from_uri(path)
+        try:
+            if scope["method"] == "POST" and named.is_send:
+                await self._message(scope, receive, send, path, named.phone_number_id)
+            else:
+                await self._stream(scope, receive, send, path)
+        except ClientGoneError:
+            return
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        """Pass any other call on, its body and its answer in the pieces in which they come."""
+        has_body = any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])
+        body = _incoming(receive) if has_body else b""
+        target, is_begun = self._target(), False
+        try:
+            async with self._ask(scope, path, body, target) as answer:
+                await _start(send, answer.status_code, answer_headers(answer))
+                is_begun = True
+                async for piece in pieces(answer):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except UpstreamError as error:
+            if not is_begun:  # else nothing ends the answer, and the server cuts the connection: no false end
+                await _unanswered(send, error)
+
+    async def _message(self, scope: Scope, receive: Receive, send: Send, path: str, number: str) -> None:
+        body = await _whole(receive)
+        if body is None:
+            await _refuse(send, 413, 100, "too_large", f"a message of more than {SEND_BYTES_MOST} bytes")
+            return
+        ask, attempt = self._attempt(number, told_by(scope["headers"]), _json(body))
+        verdict = self._decide(ask)
+        self._count_verdict("allow" if verdict.allow else "deny", verdict.reason)
+        if not verdict.allow:
+            self._count_send(number, "throttled" if verdict.per_second is not None else "refused")
+            await _paused(send, verdict)
+            return
+        try:
+            async with self._ask(scope, path, body, self._target()) as answer:
+                status, headers = answer.status_code, answer_headers(answer)
+                told = b"".join([piece async for piece in pieces(answer)])
+        except UpstreamError as error:
+            self._count_send(number, "unknown" if error.is_sent else "unreachable")
+            await _unanswered(send, error)
+            return
+        await _start(send, status, headers)
+        await send({"type": "http.response.body", "body": told})
+        if len(told) <= ANSWER_BYTES_MOST:
+            self._note(attempt, _json(told))
+
+    def _ask(self, scope: Scope, path: str, body: bytes | AsyncIterator[bytes], target: Target) -> Any:
+        query = scope["query_string"].decode("latin-1")
+        url = f"{target.url.rstrip('/')}{path}{'?' + query if query else ''}"
+        headers = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-gate-")]
+        return self._upstream.ask(scope["method"], url, headers, body, target.timeout_seconds, target.connect_seconds)
+
+    def _note(self, attempt: Attempt, told: Any) -> None:
+        """Journal what Graph answered; the application has its answer already."""
+        task = asyncio.get_running_loop().create_task(self._learned(attempt, told))
+        self._learning.add(task)
+        task.add_done_callback(self._learning.discard)
+
+    async def _learned(self, attempt: Attempt, told: Any) -> None:
+        try:
+            await self._learn(attempt, told)
+        except Exception:  # noqa: BLE001 (the send is done: what was not learned of it is counted and logged)
+            self._count_send(attempt.phone_number_id, "not_journaled")
+            logs.get().exception("send_not_journaled", phone_number_id=attempt.phone_number_id)
+
+
+async def _incoming(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body"):
+            return
+
+
+async def _whole(receive: Receive) -> bytes | None:
+    """Return the body, None where it is too large for a message."""
+    found = bytearray()
+    async for piece in _incoming(receive):
+        found += piece
+        if len(found) > SEND_BYTES_MOST:
+            return None
+    return bytes(found)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+async def _paused(send: Send, verdict: Verdict) -> None:
+    """Answer as Graph does where it refuses, with the code that caused the pause; 429 for what only came too fast."""
+    code = verdict.pause.code if verdict.pause is not None else None
+    is_throttled = verdict.per_second is not None
+    status, shown = (429, 130429) if is_throttled else (403, 368)
+    retry = str(verdict.retry_after_seconds or 1).encode()
+    headers = [(b"retry-after", retry), (b"x-gate-reason", reason_of(verdict).encode())]
+    await _refuse(send, status, shown if code is None else code, verdict.reason, reason_of(verdict), headers)
+
+
+async def _unanswered(send: Send, error: UpstreamError) -> None:
+    status = 504 if error.reason == "timeout" else 502
+    told = "Graph did not answer in time" if error.reason == "timeout" else f"Graph could not be asked: {error.reason}"
+    await _refuse(send, status, 2, error.reason, told)  # 2: Graph's own code for a service that is down for now
+
+
+async def _refuse(
+    send: Send, status: int, code: int, reason: str, told: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    error = {
+        "message": f"whatsapp-monitor: {told}",
+        "type": sends.OWN_TYPE,
+        "code": code,
+        "error_data": {"messaging_product": "whatsapp", "details": reason},
+        "is_transient": status != 413,
+    }
+    body = _encode({"error": error})
+    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await _start(send, status, [*kind, *(headers or [])])
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,0 +1,201 @@
+"""The egress proxy of a real process before a stand-in for Graph: transparent, asked first, and learned from."""
+
+import gzip
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor import payloads
+from tests.harness import exchange, meta, patience
+from tests.harness.exchange import Answer
+from tests.harness.graph import Graph
+from tests.harness.meta import NUMBER, WABA_ID, Meta
+from tests.harness.sidecar import Sidecar
+
+pytestmark = pytest.mark.slow
+
+PATH = f"/v23.0/{NUMBER}/messages"
+TOKEN = "EAAG-secret-token"
+TEXT = b'{"messaging_product": "whatsapp", "to": "+1 555 000 0001", "type": "text", "text": {"body": "h\xc3\xa9llo"}}'
+TEMPLATE = (
+    b'{"to":"15550000001","type":"template","template":{"name":"offer","language":{"code":"en_US"}},'
+    b'"biz_opaque_callback_data":"order-7"}'
+)
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    with Graph() as made:
+        yield made
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, graph: Graph) -> Iterator[Sidecar]:
+    settings = {"url": graph.url, "timeout": "1s", "connect_timeout": "500ms"}
+    with Sidecar(tmp_path, graph=settings) as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def sender(sidecar: Sidecar) -> Iterator[Meta]:
+    with meta.of(sidecar) as made:
+        made.statuses(payloads.status("wamid.earlier", "sent", time.time()))  # whose account the number is
+        sidecar.settle()
+        yield made
+
+
+def send(sidecar: Sidecar, body: bytes = TEXT, **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    every = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", **named}
+    return exchange.ask(sidecar.web_port, "POST", f"/graph{PATH}", body, every)
+
+
+def test_what_is_sent_arrives_byte_for_byte_and_is_learned(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    answer = send(sidecar, TEMPLATE, X_Gate_Campaign="spring", X_Gate_Category="marketing", X_Custom="kept")
+    ((method, request),) = graph.requests
+    wamid = answer.json()["messages"][0]["id"]
+    message = patience.until(lambda: found if (found := sidecar.get(f"/v1/messages/{wamid}")).status == 200 else None)
+
+    assert (method, request.path, request.body) == ("POST", PATH, TEMPLATE)
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert request.headers["x-custom"] == "kept"
+    assert request.headers["host"] == f"127.0.0.1:{graph.port}"
+    assert not [name for name in request.headers if name.startswith("x-gate-") or name == "user-agent"]
+    assert answer.headers["x-app-usage"] == '{"call_count":1}'
+    assert message is not None
+    known = message.json()
+    assert (known["state"], known["template"], known["campaign"], known["category"], known["waba_id"]) == (
+        "accepted", "offer", "spring", "marketing", WABA_ID,
+    )  # fmt: skip
+    assert known["biz_opaque_callback_data"] == "order-7"
+    patience.until(lambda: sidecar.metric("whatsapp_sends_total", outcome="accepted") == 1)
+    assert sidecar.metric("whatsapp_gate_checks_total", verdict="allow", via="proxy") == 1
+    assert len(sidecar.get("/v1/messages?recipient=15550000001&state=accepted").json()["messages"]) == 1
+
+
+def test_a_block_in_graph_s_answer_pauses_before_any_webhook(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.refusal = (403, 368)
+    told = send(sidecar)
+    refused = patience.until(
+        lambda: found if (found := send(sidecar)).headers.get("x-gate-reason") else None, seconds=5
+    )
+    reached = len(graph.requests)
+    again = send(sidecar)
+    read = exchange.ask(sidecar.web_port, "GET", f"/graph/v23.0/{NUMBER}?fields=name%2Cquality_rating")
+
+    assert (told.status, told.json()["error"]["type"]) == (403, "OAuthException")
+    assert refused is not None
+    error = refused.json()["error"]
+    assert (refused.status, error["code"], error["type"]) == (403, 368, "WhatsAppMonitorRefusal")
+    assert refused.headers["retry-after"] == "60"
+    assert again.status == 403
+    assert len(graph.requests) == reached + 1
+    assert read.json() == {"id": f"/v23.0/{NUMBER}?fields=name%2Cquality_rating"}
+    (incident,) = sidecar.get("/v1/incidents").json()["incidents"]
+    assert incident["first_witness"] == "send"
+    patience.until(lambda: sidecar.metric("whatsapp_sends_total", outcome="refused") >= 2)
+
+
+def test_the_proxy_s_own_refusal_feeds_no_rule(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    pause = {"actor": "ann", "reason": "review", "scope": "all"}
+    sidecar.post("/v1/pauses", **pause)
+    refused = send(sidecar)
+
+    ignored = sidecar.post("/v1/sends", phone_number_id=NUMBER, answer=refused.json())
+    sidecar.settle()
+
+    assert (refused.status, refused.json()["error"]["code"]) == (403, 368)
+    assert (ignored.status, ignored.json()["position"]) == (200, None)
+    assert graph.requests == []
+    assert [one["rule"] for one in sidecar.get("/v1/pauses").json()["pauses"]] == ["operator"]
+    assert sidecar.metric("whatsapp_errors_total", code="368", origin="send") == 0
+
+
+def test_uploads_are_streamed_in_pieces_and_answers_keep_their_coding(sidecar: Sidecar, graph: Graph) -> None:
+    graph.coding = "gzip"
+    size = 3 * 1024 * 1024
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.web_port, timeout=20)
+    connection.request(
+        "POST", f"/graph/v23.0/{NUMBER}/media", iter([b"a" * 65_536] * (size // 65_536)),
+        {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}, encode_chunked=True,
+    )  # fmt: skip
+    answer = exchange.answer(connection.getresponse())
+    connection.close()
+
+    assert len(graph.requests[0][1].body) == size
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(answer.body) == b'{"id": "/v23.0/%s/media"}' % NUMBER.encode()
+
+
+def test_a_slow_a_dead_and_a_broken_graph_are_told_apart(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.delay_seconds = 1.5
+    slow = send(sidecar)
+    graph.delay_seconds = 0.0
+    graph.is_cutting = True
+    broken = send(sidecar)
+    with pytest.raises(OSError, match="IncompleteRead"):
+        exchange.ask(sidecar.web_port, "GET", f"/graph/v23.0/{NUMBER}")
+    graph.is_cutting = False
+    fine = send(sidecar)
+    sidecar.configure(graph={"url": "http://127.0.0.1:9", "timeout": "1s", "connect_timeout": "500ms"})
+    assert sidecar.reload().status == 200
+    dead = send(sidecar)
+
+    assert [(one.status, one.json()["error"]["error_data"]["details"]) for one in (slow, broken, dead)] == [
+        (504, "timeout"), (502, "broken_off"), (502, "unreachable"),
+    ]  # fmt: skip
+    assert slow.json()["error"]["is_transient"]
+    assert fine.status == 200
+    patience.until(lambda: sidecar.metric("whatsapp_sends_total", outcome="unknown") == 2)
+    assert sidecar.metric("whatsapp_sends_total", outcome="unreachable") == 1
+
+
+def test_a_client_that_hangs_up_hurts_nobody(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    for head in (f"POST /graph{PATH}", f"POST /graph/v23.0/{NUMBER}/media"):
+        with socket.create_connection(("127.0.0.1", sidecar.web_port)) as connection:
+            connection.sendall(f"{head} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode() + b"x" * 10)
+            time.sleep(0.2)
+
+    assert send(sidecar).status == 200
+    assert [request.path for _, request in graph.requests if request.body == TEXT] == [PATH]
+    assert "Traceback" not in sidecar.log
+
+
+def test_a_throttle_answers_429_and_a_message_that_is_none_413(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    rules = sidecar.directory / "rules.yml"
+    rules.write_text(
+        "rules: [{name: slow, match: {code: 130429}, actions: [{throttle: {scope: phone_number, rate: 1/s, for: 1h}}]}]"
+    )
+    sidecar.configure(graph={"url": graph.url}, rules={"files": ["rules.yml"]})
+    assert sidecar.command("reload", "--acknowledge-loosening").returncode == 0
+    sender.statuses(payloads.status("wamid.x", "failed", time.time(), codes=(130429,)))
+    sidecar.settle()
+
+    answers = [send(sidecar) for _ in range(5)]
+    large = send(sidecar, b"x" * (1024 * 1024 + 1))
+
+    assert [answer.status for answer in answers][:1] == [200]
+    assert answers[-1].status == 429
+    assert answers[-1].headers["retry-after"] == "1"
+    assert answers[-1].json()["error"]["code"] == 130429
+    assert large.status == 413
+
+
+def test_tokens_stand_nowhere_and_operators_tokens_are_not_asked_for(sidecar: Sidecar, graph: Graph) -> None:
+    sidecar.configure(graph={"url": graph.url}, web={"operator_tokens": ["operator-token-of-ours"]})
+    assert sidecar.reload().status == 200
+    sent = send(sidecar)
+    foreign = send(sidecar, Sec_Fetch_Site="cross-site")
+    listed = sidecar.get("/v1/pauses").status
+    time.sleep(0.5)
+    assert sidecar.terminate() == 0
+
+    assert (sent.status, foreign.status, listed) == (200, 403, 401)
+    assert TOKEN not in sidecar.log
+    for file in sidecar.directory.glob("**/monitor.db*"):
+        assert TOKEN.encode() not in file.read_bytes(), file.name
