@@ -310,6 +310,12 @@ def is_in_force(pause: Pause, now: float) -> bool:
     return pause.released_at is None and (pause.until is None or now < pause.until)
 
 
+def was_in_force(pause: Pause, at: float) -> bool:
+    """Say whether the pause stopped anything at a time that may be long past."""
+    ends = (pause.released_at, pause.until)
+    return pause.since <= at and all(end is None or at < end for end in ends)
+
+
 def rate(pause: Pause, now: float) -> float:
     """Return how many messages a second a pause in force lets through: none, or what its steps have come to."""
     if pause.per_second is None or pause.until is None:

@@ -9,7 +9,6 @@ from monitor import actions, gate, parse, standing
 from monitor.actions import AuditEntry, Pause
 from monitor.events import Event, OperatorAct, PauseReleased, Send, Sent, Status, Tick
 from monitor.facts import Fact
-from monitor.gate import Ask
 from monitor.memory import Memory
 from monitor.messages import Message, has_arrived
 from monitor.parse import Pseudonym
@@ -184,21 +183,8 @@ class Backtest:
 
     def _stopping(self, message: Message) -> Iterator[str]:
         """Yield the rules whose pauses were in force when the message was sent."""
-        ask = Ask(
-            phone_number_id=message.phone_number_id,
-            waba_id=message.waba_id,
-            category=message.category,
-            template=message.template,
-            recipient=message.recipient,
-            campaign=message.campaign,
-        )
-        for pause in self._pauses.values():
-            if pause.per_second is not None or not _was_in_force(pause, message.started_at):
-                continue
-            as_it_was = msgspec.structs.replace(pause, released_at=None)
-            wabas = self._rehearsal.memory.wabas
-            if not gate.decide([as_it_was], ask, wabas, message.started_at).allow:
-                yield pause.rule
+        held = gate.stopped(self._pauses.values(), message, self._rehearsal.memory.wabas)
+        yield from (pause.rule for pause in held)
 
     def _sweep(self, now: float) -> None:
         memory, known = self._rehearsal.memory, self._rehearsal.known
@@ -223,8 +209,3 @@ def table(report: Report, rules: Mapping[str, Rule]) -> list[dict[str, object]]:
         }
         for effect in sorted(report.effects, key=lambda effect: (-effect.stopped, -effect.firings))
     ]
-
-
-def _was_in_force(pause: Pause, at: float) -> bool:
-    ends = [end for end in (pause.released_at, pause.until) if end is not None]
-    return pause.since <= at and all(at < end for end in ends)

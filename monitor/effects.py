@@ -5,7 +5,20 @@ from typing import assert_never
 
 import msgspec
 
-from monitor import aspects, campaigns, codes, decisions, engine, messages, operators, resends, states, turns
+from monitor import (
+    aspects,
+    campaigns,
+    codes,
+    decisions,
+    engine,
+    gate,
+    messages,
+    operators,
+    resends,
+    standing,
+    states,
+    turns,
+)
 from monitor.account import Preference
 from monitor.actions import Action, Incident, Moment, Resend, ResendAction
 from monitor.conversations import WINDOW_SECONDS, Window
@@ -90,10 +103,12 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     _meet(step, event, number, moment.now)
     plan = step.settings.plan
     if type(event) is Status and not event.errors and not step.known.resends and engine.is_unwatched(plan, event):
-        step.facts.append(Fact(event, moment.now, False, advance))  # the usual status: no rule can match it
+        leaked = _leaked(step, advance)  # the usual status: no rule can match it
+        step.facts.append(Fact(event, moment.now, False, advance, leaked=leaked))
         return _derive(step, event, advance, moment, 0) if advance is not None and advance.contradictions else 0
     before_changes = len(step.changes)
     message = step.message(advance.message.wamid) if advance is not None else None
+    leaked = _leaked(step, advance)  # before the event itself can pause anything
     step.standing, heard = decisions.hear(step.standing, plan.catalogue, event, moment)
     step.learn(heard)
     outcome = engine.evaluate(plan, step.windows, event, moment.position, moment.now, message)
@@ -105,9 +120,22 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
         used += 1
     changed = tuple(step.changes[before_changes:])
     step.facts.append(
-        Fact(event, moment.now, False, advance, effect.actions, changed, effect.shadowed, outcome.matched, outcome.late)
-    )
+        Fact(
+            event, moment.now, False, advance, effect.actions, changed, effect.shadowed, outcome.matched, outcome.late,
+            leaked,
+        )
+    )  # fmt: skip
     return _derive(step, event, advance, moment, used)
+
+
+def _leaked(step: Step, advance: Advance | None) -> str:
+    """Return the rule of a pause that a message which is heard of for the first time should not have passed."""
+    if advance is None or advance.before is not None or not (step.standing.wide or step.standing.narrow):
+        return ""
+    message = advance.message
+    narrow = {"template": message.template, "campaign": message.campaign, "recipient": message.recipient}
+    held = gate.stopped(standing.concerning(step.standing, **narrow), message, step.memory.wabas)
+    return next((pause.rule for pause in held if pause.since < message.started_at), "")
 
 
 def _derive(step: Step, event: MetaEvent, advance: Advance | None, moment: Moment, used: int) -> int:

@@ -12,7 +12,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     """One event with its effects; a repeated one had taken effect before; `advance` is what moved a message.
 
     `event` is None where only time has passed. `shadowed` is what rules in shadow mode would have done, `matched` and
-    `late` are the rules that counted the event, and those for which it came too late.
+    `late` are the rules that counted the event, and those for which it came too late. `leaked` is the
+    rule of a pause that was in force when the message was sent all the same.
     """
 
     event: Event | None
@@ -24,3 +25,4 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     shadowed: tuple[Action, ...] = ()
     matched: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
+    leaked: str = ""

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from monitor.actions import Pause, is_in_force, rate
+from monitor.actions import Pause, is_in_force, rate, was_in_force
+from monitor.messages import Message
 
 LANES_OF = {
     "marketing": frozenset({"all", "business_initiated", "marketing"}),
@@ -114,6 +115,23 @@ def _lanes(ask: Ask) -> frozenset[str]:
     if ask.kind in REPLIES:
         return LANES_OF["service"]
     return LANES_OF.get(ask.category, EVERY_LANE)
+
+
+def stopped(pauses: Iterable[Pause], message: Message, wabas: Mapping[str, str]) -> Iterator[Pause]:
+    """Yield the pauses that were in force when a message was sent, and would have stopped it if they had been asked."""
+    ask = Ask(
+        phone_number_id=message.phone_number_id,
+        waba_id=message.waba_id,
+        category=message.category,
+        template=message.template,
+        recipient=message.recipient,
+        campaign=message.campaign,
+    )
+    for pause in pauses:
+        if pause.per_second is None and was_in_force(pause, message.started_at):
+            as_it_was = msgspec.structs.replace(pause, released_at=None)
+            if not decide([as_it_was], ask, wabas, message.started_at).allow:
+                yield pause
 
 
 def untold(ask: Ask, on_error: Mapping[str, str], reason: str) -> Verdict:

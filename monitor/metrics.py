@@ -111,6 +111,9 @@ class Metrics:
     def _make_what_we_did(self) -> None:
         counter = self._counter
         self.gate_checks = counter("gate_checks", "Answers of the gate.", "verdict reason via")
+        self.leaks = counter(
+            "gate_leaks", "Messages that were sent though a pause was in force, by its rule.", "phone_number_id rule"
+        )
         self.flags = counter("flags", "Flags raised.", "rule")
         self.resends = counter("resends", "Resends, by what became of them.", "phone_number_id outcome")
         self.rule_matches = counter("monitor_rule_matches", "Events that a rule's match found.", "rule")

@@ -78,6 +78,9 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 pass  # operators' acts show in what they change
         if fact.actions or fact.changes or fact.shadowed:
             _effects(metrics, fact, now)
+        if fact.leaked:
+            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)  # type: ignore[union-attr]
+            _add(counts, metrics.leaks.of(phone_number_id, fact.leaked))
         for rule in fact.matched:
             _add(counts, metrics.rule_matches.of(rule))
         for rule in fact.late:

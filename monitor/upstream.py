@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import httpx2
+import aiohttp
+import yarl
+from multidict import CIMultiDict
 
 CONNECTIONS_MOST = 1_000
-IDLE_CONNECTIONS_MOST = 100
 Headers = Sequence[tuple[bytes, bytes]]
 # What is between two neighbours only (RFC 9110, 7.6.1), and what the client library sets itself.
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
      b"trailer", b"transfer-encoding", b"upgrade", b"host"}
 )  # fmt: skip
+_NOT_SAID = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # what the application did not say itself
 
 
 class UpstreamError(Exception):
@@ -26,13 +28,10 @@ class UpstreamError(Exception):
 
 
 class Upstream:
-    """One pool of connections."""
+    """One pool of connections, made with the first request."""
 
     def __init__(self) -> None:
-        limits = httpx2.Limits(max_connections=CONNECTIONS_MOST, max_keepalive_connections=IDLE_CONNECTIONS_MOST)
-        self._client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, limits=limits)
-        for name in list(self._client.headers):
-            del self._client.headers[name]  # what the application did not say is not said for it
+        self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def ask(
@@ -43,41 +42,55 @@ class Upstream:
         body: bytes | AsyncIterator[bytes],
         timeout_seconds: float,
         connect_seconds: float,
-    ) -> AsyncIterator[httpx2.Response]:
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and yield the answer once its headers are there; raise UpstreamError where none comes."""
-        timeout = httpx2.Timeout(timeout_seconds, connect=connect_seconds, pool=connect_seconds)
-        kept = [(name, value) for name, value in headers if name not in HOP_BY_HOP]
-        request = self._client.build_request(method, url, headers=kept, content=body, timeout=timeout)
+        named = CIMultiDict((name.decode(), value.decode()) for name, value in headers if name not in HOP_BY_HOP)
+        timeout = aiohttp.ClientTimeout(
+            connect=connect_seconds, sock_connect=connect_seconds, sock_read=timeout_seconds
+        )
+        request = self._opened().request(
+            method, yarl.URL(url, encoded=True), headers=named, data=body, timeout=timeout, allow_redirects=False
+        )
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self._client.send(request, stream=True)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
+                response = await request
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
             raise UpstreamError("unreachable", is_sent=False) from None
-        except (httpx2.TimeoutException, TimeoutError):
+        except TimeoutError:
             raise UpstreamError("timeout", is_sent=True) from None
-        except httpx2.TransportError:
+        except aiohttp.ClientError:
             raise UpstreamError("broken_off", is_sent=True) from None
         try:
             yield response
         finally:
-            await response.aclose()
+            response.close() if not response.content.is_eof() else response.release()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MOST)
+            self._session = aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, trust_env=False, skip_auto_headers=_NOT_SAID,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )  # fmt: skip
+        return self._session
 
 
-async def pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yield the answer's body as it came; raise UpstreamError where it ends too soon."""
     try:
-        async for piece in response.aiter_raw():
+        async for piece in response.content.iter_any():
             yield piece
-    except httpx2.TimeoutException:
+    except TimeoutError:
         raise UpstreamError("timeout", is_sent=True) from None
-    except httpx2.TransportError:
+    except aiohttp.ClientError:
         raise UpstreamError("broken_off", is_sent=True) from None
 
 
-def answer_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
+def answer_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     """Return the answer's headers without those that are between Graph and us."""
-    return [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in HOP_BY_HOP]
+    return [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]

@@ -12,6 +12,7 @@ from monitor.events import (
     Anomaly,
     MetaError,
     NewCode,
+    PausePlaced,
     PauseReleased,
     PersonForgotten,
     PresumedExpired,
@@ -443,3 +444,25 @@ def test_a_forgotten_person_leaves_no_trace_in_what_stands() -> None:
     assert "wamid.1" not in repr(flag.evidence)
     assert flag.evidence_count == 5
     assert world.memory.conversations.counts(NOW + 11) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "number", "is_leak"),
+    [
+        ("sent", 60, NUMBER, True),
+        ("failed", 60, NUMBER, True),
+        ("sent", 0, NUMBER, False),
+        ("sent", 60, "other", False),
+    ],
+)
+def test_what_is_sent_after_a_pause_is_a_leak(name: str, at: float, number: str, is_leak: bool) -> None:
+    world = World()
+    world.status("wamid.before", "sent", NOW)
+    world.take([PausePlaced("ann", "why", "phone_number", NUMBER, "all", None)], NOW + 10)
+
+    item = payloads.status("wamid.1", name, NOW + at, codes=(131026,) if name == "failed" else ())
+    world.hear(payloads.change(number, statuses=[item]), at=NOW + 61)
+    world.status("wamid.1", "delivered", NOW + at + 1, NOW + 62)
+    world.status("wamid.before", "delivered", NOW + 63)
+
+    assert [fact.leaked for fact in world.facts if fact.leaked] == ["operator"] * is_leak

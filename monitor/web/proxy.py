@@ -74,7 +74,7 @@ class Proxy:
         target, is_begun = self._target(), False
         try:
             async with self._ask(scope, path, body, target) as answer:
-                await _start(send, answer.status_code, answer_headers(answer))
+                await _start(send, answer.status, answer_headers(answer))
                 is_begun = True
                 async for piece in pieces(answer):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -97,7 +97,7 @@ class Proxy:
             return
         try:
             async with self._ask(scope, path, body, self._target()) as answer:
-                status, headers = answer.status_code, answer_headers(answer)
+                status, headers = answer.status, answer_headers(answer)
                 told = b"".join([piece async for piece in pieces(answer)])
         except UpstreamError as error:
             self._count_send(number, "unknown" if error.is_sent else "unreachable")

@@ -38,6 +38,11 @@ def get(url: str, seconds: int) -> Load:
     return _wrk(url, HERE / "get.lua", seconds, CONNECTIONS, [])
 
 
+def send(url: str, seconds: int, connections: int) -> Load:
+    """Post a message again and again."""
+    return _wrk(url, HERE / "send.lua", seconds, connections, [])
+
+
 async def steady(port: int, requests: Sequence[bytes], rate: int) -> Load:
     """Send requests at a fixed rate, whatever the answers do; latency counts from when each was due."""
     due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
@@ -77,7 +82,17 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _wrk(url: str, script: Path, seconds: int, connections: int, arguments: list[str]) -> Load:
-    command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url]
+    command = [
+        "wrk",
+        f"-t{min(2, connections)}",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(script),
+        url,
+    ]
     done = subprocess.run([*command, "--", *arguments], capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
     requests, microseconds, errors, p50, p99, _ = map(int, line.split()[1:])
