@@ -108,6 +108,8 @@ def enter(
             _forget(tally, kind, sighting.received_at)
             _tally(tally, kind, sighting, roles)
             held = _measured(tally, kind)
+            if held.is_held and not held.matching:  # a low share of no matching event at all
+                held = Held(True, (sighting,))
             return held if held.is_held or isinstance(kind, Ratio) else None
         case Absent():
             return _heard(windows, known, condition, kind, group, key, sighting, roles)

@@ -31,7 +31,7 @@ from monitor.actions import (
 )
 from monitor.codes import Catalogue
 from monitor.events import MetaEvent
-from monitor.firings import Firing
+from monitor.firings import ORPHANING, Firing
 from monitor.incidents import META
 from monitor.operators import OPERATOR, audit, paused_by, released
 from monitor.rules import SHADOW
@@ -97,7 +97,11 @@ def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, l
     """Return what the end of a firing changes: pauses that last until then, and its alerts."""
     changes: list[Change] = []
     for pause in in_order(standing.pauses):
-        if pause.firing_id == firing.id and pause.until_cleared and is_in_force(pause, moment.now):
+        if pause.firing_id != firing.id or not pause.until_cleared or not is_in_force(pause, moment.now):
+            continue
+        if firing.reason in ORPHANING:  # nothing is left to say when it is clear: that is a human's now
+            changes.append(msgspec.structs.replace(pause, until_cleared=False))
+        else:
             changes.append(released(pause, f"rule:{firing.rule}", firing.reason, moment.now))
             changes.append(audit(moment, f"rule:{firing.rule}", "resume", pause.id, firing.reason))
     changes.extend(

@@ -13,6 +13,8 @@ from monitor.rules import Change, Count, Each, Increase, Ratio, Rule, Sequence
 from monitor.sightings import evidence
 
 PENDING, FIRING, ENDED = "pending", "firing", "ended"
+RULES_CHANGED, FORGOTTEN = "rules_changed", "forgotten"
+ORPHANING = frozenset({RULES_CHANGED, FORGOTTEN})  # ends that say nothing of whether it is clear
 QUIET_SECONDS = 300.0  # a firing ends after this long without evidence, as Alertmanager's default has it
 AGAIN_SECONDS = 1.0  # a condition that each of thousands of events renews is renewed this often
 LAPSE_SECONDS = 0.001  # what comes at the very end of a window still belongs to it
@@ -24,7 +26,7 @@ class Firing(msgspec.Struct, frozen=True):
     """One rule in one group: `pending` until it has held long enough, `firing`, then `ended` with a reason.
 
     `since` is when the condition began to hold, `lapses_at` until when it does if nothing more comes, `reason` one of
-    lapsed, quiet, cleared, answered and rules_changed, `count` how often evidence came, `reminders` how often it was
+    lapsed, quiet, cleared, answered, rules_changed and forgotten, `count` how often evidence came, `reminders` how often it was
     told again.
     """
 
@@ -83,7 +85,7 @@ def passed(firing: Firing, rule: Rule | None, held: Held | None, at: float) -> T
     if firing.state == ENDED or due_at(firing, rule) > at:
         return None
     if rule is None:
-        return Turn(_ended(firing, None, "rules_changed", at), "ended")
+        return Turn(_ended(firing, None, RULES_CHANGED, at), "ended")
     if firing.state == PENDING:
         is_lapsed = _lapses_by(firing, firing.since + rule.for_seconds) or (held is not None and not held.is_held)
         if is_lapsed:

@@ -9,7 +9,7 @@ from monitor import conditions, decisions, engine, firings, operators, reactions
 from monitor.actions import Action, Moment
 from monitor.engine import Plan, Signal
 from monitor.facts import Fact
-from monitor.firings import FIRINGS_MOST, Firing, Turn
+from monitor.firings import FIRINGS_MOST, FORGOTTEN, RULES_CHANGED, Firing, Turn
 from monitor.rules import SHADOW, Rule
 from monitor.sightings import Sighting
 from monitor.standing import Change
@@ -37,7 +37,7 @@ def take(step: Step, signals: Sequence[Signal], moment: Moment) -> Effect:
         known = step.firing((signal.rule.name, *signal.group))
         here = _later(moment, effect.used)
         if known is not None and known.state != firings.ENDED and _rule_of(step, known) is None:
-            step.learn(_end(step, known, "rules_changed", here))
+            step.learn(_end(step, known, RULES_CHANGED, here))
             known = None
         turn = firings.heard(known, signal, here)
         if turn is None or (known is None and len(step.memory.firings) + len(step.firings) >= FIRINGS_MOST):
@@ -65,7 +65,7 @@ def adopt(step: Step, moment: Moment) -> list[Change]:
     changes: list[Change] = []
     for firing in list(_live(step)):
         if _rule_of(step, firing) is None:
-            changes.extend(_end(step, firing, "rules_changed", moment))
+            changes.extend(_end(step, firing, RULES_CHANGED, moment))
     return changes
 
 
@@ -75,7 +75,7 @@ def forget(step: Step, people: Sequence[str], moment: Moment) -> list[Change]:
     changes: list[Change] = []
     for firing in list(_live(step)):
         if not gone.isdisjoint(firing.group):
-            changes.extend(_end(step, firing, "forgotten", moment))
+            changes.extend(_end(step, firing, FORGOTTEN, moment))
         elif any(one.recipient in gone for one in firing.evidence):
             nameless = operators.nameless(firing, gone)
             if isinstance(nameless, Firing):

@@ -85,6 +85,17 @@ def test_a_low_ratio_fires_with_at_most() -> None:
     assert firing(told, 4, "201") is None
 
 
+def test_a_ratio_of_nothing_at_all_is_low_too() -> None:
+    about = "ratio: {of: {status: sent}, within: 1m, at_most: 0.1, minimum: 3}, by: [phone_number_id]"
+    told = rehearsal(RULE.format(match="{status: delivered}", about=about))
+
+    hear(told, [status(at, "sent") for at in range(3)])
+
+    found = firing(told, 3, "200")
+    assert found is not None
+    assert [one.kind for one in found.evidence] == ["status"]
+
+
 def test_distinct_counts_values_not_events() -> None:
     about = "distinct: {of: recipient, at_least: 3, within: 1m}"
     told = rehearsal(RULE.format(match="{status: failed}", about=about))

@@ -182,3 +182,15 @@ def test_groups_that_are_told_by_something_else_now_do_no_harm() -> None:
     told.pass_time(NOW + 4_000)
 
     assert told.memory.firings == {}
+
+
+def test_a_pause_whose_rule_is_gone_waits_for_a_human() -> None:
+    text = RULE.format(about="clear: {match: {status: read}}", actions="{pause: {scope: all, until: cleared}}")
+    told = rehearsal(text)
+    burst(told, 0)
+    reloaded(told, "rules: []")
+
+    told.take([RulesLoaded("system", "hash")], NOW + 10)
+
+    (pause,) = pauses(told, 10_000)
+    assert not pause.until_cleared

@@ -85,6 +85,12 @@ _SMALL = (  # statement, and whether it keeps what campaigns keep rather than wh
         (SELECT id FROM resends WHERE not_before < ? AND NOT is_awaited AND state <> 'claimed' LIMIT ?)""",
         False,
     ),
+    (
+        """DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? AND actor GLOB 'rule:*' AND action IN
+        ('pending', 'lapsed', 'fired', 'reminded', 'ended', 'shadow_pending', 'shadow_lapsed', 'shadow_fired',
+        'shadow_reminded', 'shadow_ended') LIMIT ?)""",
+        False,
+    ),
     ("DELETE FROM firings WHERE id IN (SELECT id FROM firings WHERE ended_at < ? LIMIT ?)", False),
     (
         """DELETE FROM rule_values WHERE (condition, "group") IN

@@ -200,7 +200,8 @@ class _Own:
 
     async def reload(self, request: Request) -> Response:
         """Reload configuration and rules; the old ones stay on error, or where others would stop less unasked."""
-        is_acknowledged = request.query_params.get("acknowledge_loosening") == "true"
+        asked = request.query_params
+        is_acknowledged = "true" in {asked.get("acknowledge_loosening"), asked.get("acknowledge-loosening")}
         mistakes = await self._parts.reload(is_loosening_acknowledged=is_acknowledged)
         if mistakes:
             shown: list[Any] = [str(mistake) for mistake in mistakes]
