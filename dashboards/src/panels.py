@@ -101,18 +101,22 @@ def stack(title: str, description: str, unit: str, queries: Sequence[Query], *, 
 
 
 def rows(
-    title: str, description: str, query: str, columns: dict[str, str], empty: str, *, span: int = 12
+    title: str, description: str, query: str, columns: dict[str, str], empty: str, *, value: str = "", span: int = 12
 ) -> table.Panel:
-    """Return a table of the series that exist now: `columns` maps labels to headings, in order."""
+    """Return a table of the series that exist now: `columns` maps labels to headings, in order.
+
+    `value` is the heading of their value, which is left out where there is none.
+    """
+    shown = {**columns, "Value": value} if value else columns
     target = (
         prometheus.Dataquery().expr(query).instant().format(PromQueryFormat.TABLE).ref_id("A").datasource(DATASOURCE)
     )
     organize = dashboard_model.DataTransformerConfig(
         id_val="organize",
         options={
-            "excludeByName": {"Time": True, "Value": True},
-            "indexByName": {label: index for index, label in enumerate(columns)},
-            "renameByName": columns,
+            "excludeByName": {"Time": True} if value else {"Time": True, "Value": True},
+            "indexByName": {label: index for index, label in enumerate(shown)},
+            "renameByName": shown,
         },
     )
     panel = table.Panel().with_target(target).with_transformation(organize).no_value(empty)

@@ -6,12 +6,19 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as dashboard_model
 
 from dashboards.src import panels
-from dashboards.src.panels import GREEN, ORANGE, RED
+from dashboards.src.panels import BLUE, ORANGE, RED, YELLOW
 from monitor import rule_files
 from monitor.rules import Rule
 
 UID = "whatsapp-rules"
 PACKS = {"Core rules, enforced": "core.yml", "Extra rules, in shadow mode as they ship": "extra.yml"}
+LINE_COLORS = {
+    "matches": BLUE,
+    "pending, enforce": YELLOW,
+    "pending, shadow": YELLOW,
+    "firing, enforce": RED,
+    "firing, shadow": ORANGE,
+}
 _FOLDER = Path(__file__).parents[2] / "rules" / "monitor"
 
 
@@ -52,6 +59,7 @@ def _now() -> list[panels.AnyPanel]:
                 "groups",
             ),
             [(1, ORANGE)],
+            span=8,
         ),
         panels.number(
             "Firing, shadows",
@@ -62,37 +70,64 @@ def _now() -> list[panels.AnyPanel]:
                 "groups",
             ),
             [],
+            span=8,
         ),
-        panels.number(
-            "Throttles in force",
-            "Scopes in which a rule lets only so many messages through.",
-            "short",
-            ("count(max by (scope, scope_id, rule) (whatsapp_gate_throttled_per_second)) or vector(0)", "throttles"),
-            [(1, ORANGE)],
+        panels.link_runbooks(
+            panels.number(
+                "Throttles in force",
+                "Scopes in which a rule lets only so many messages through.",
+                "short",
+                (
+                    "count(max by (scope, scope_id, rule) (whatsapp_gate_throttled_per_second)) or vector(0)",
+                    "throttles",
+                ),
+                [(1, ORANGE)],
+                span=8,
+            ),
+            "throughput_exceeded",
+        ),
+        panels.rows(
+            "Rules firing",
+            "Every rule that is pending or firing now, and in how many groups. A shadow only shows what it would do.",
+            "max by (rule, state, mode) (whatsapp_monitor_rule_firings) > 0",
+            {"rule": "Rule", "state": "State", "mode": "Mode"},
+            "Nothing is firing",
+            value="Groups",
+            span=8,
+        ),
+        panels.rows(
+            "Throttled senders",
+            "Every throttle in force now: what it covers, the rule that placed it, and what it lets through. Of "
+            "templates, countries and recipients the slowest stands for all.",
+            "min by (scope, scope_id, rule) (whatsapp_gate_throttled_per_second)",
+            {"scope": "Scope", "scope_id": "Id", "rule": "Rule"},
+            "Nothing is throttled",
+            value="Messages per second",
+            span=8,
         ),
         panels.lines(
             "Late events ignored",
             "Events older than a rule's max_age when they came: Meta delivers again after an outage of ours.",
-            "cps",
-            [("sum by (rule) (rate(whatsapp_monitor_rule_late_events_total[$__rate_interval])) > 0", "{{rule}}")],
-            span=12,
+            "short",
+            [("sum by (rule) (increase(whatsapp_monitor_rule_late_events_total[$__rate_interval])) > 0", "{{rule}}")],
         ),
     ]
 
 
 def _rule(rule: Rule) -> panels.AnyPanel:
-    selector = f'rule="{rule.name}"'
+    one = f'rule="{rule.name}"'
     panel = panels.lines(
         rule.name,
-        f"{rule.summary}. Events that match, what is done about them a second, and groups that are pending or firing.",
+        f"{rule.summary}. Events that match, actions (in shadow mode those it would take), and groups that are pending "
+        "or firing. increase() does not see the first action of a series; its match shows.",
         "short",
         [
-            (f"sum(rate(whatsapp_monitor_rule_matches_total{{{selector}}}[$__rate_interval]))", "matches/s"),
+            (f"sum(increase(whatsapp_monitor_rule_matches_total{{{one}}}[$__rate_interval]))", "matches"),
             (
-                f"sum by (action, mode) (rate(whatsapp_monitor_rule_actions_total{{{selector}}}[$__rate_interval]))",
-                "{{action}}/s, {{mode}}",
+                f"sum by (action, mode) (increase(whatsapp_monitor_rule_actions_total{{{one}}}[$__rate_interval]))",
+                "{{action}}, {{mode}}",
             ),
-            (f"max by (state) (whatsapp_monitor_rule_firings{{{selector}}})", "{{state}}"),
+            (f"max by (state, mode) (whatsapp_monitor_rule_firings{{{one}}})", "{{state}}, {{mode}}"),
         ],
     )
-    return panels.paint(panels.link_runbooks(panel, rule.name), {"firing": RED, "pending": ORANGE, "matches/s": GREEN})
+    return panels.paint(panels.link_runbooks(panel, rule.name), LINE_COLORS)
