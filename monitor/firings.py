@@ -26,8 +26,8 @@ class Firing(msgspec.Struct, frozen=True):
     """One rule in one group: `pending` until it has held long enough, `firing`, then `ended` with a reason.
 
     `since` is when the condition began to hold, `lapses_at` until when it does if nothing more comes, `reason` one of
-    lapsed, quiet, cleared, answered, rules_changed and forgotten, `count` how often evidence came, `reminders` how often
-    it was told again.
+    lapsed, quiet, cleared, answered, rules_changed and forgotten, `count` how often evidence came, `reminders` how
+    often it was told again.
     """
 
     id: str

@@ -114,6 +114,16 @@ class Campaign(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
+class FirstAnswer(msgspec.Struct, frozen=True):
+    """What was first answered under an Idempotency-Key; `digest` is of the request's body."""
+
+    key: str
+    digest: bytes
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
 class Erasing(msgspec.Struct, frozen=True):
     """What an erasure did: entries that were changed, those that wait to be forwarded, and all ids of the person."""
 
@@ -207,6 +217,14 @@ class Store(Protocol):
 
     async def firing(self, firing_id: str) -> Firing | None:
         """Return one firing."""
+        ...
+
+    async def first_answer(self, key: str) -> FirstAnswer | None:
+        """Return what was first answered under a key, None where nothing was, or it is past retention."""
+        ...
+
+    async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
+        """Keep the first answer under its key; a later one changes nothing."""
         ...
 
     async def waiting_resends(self) -> list[Resend]:

@@ -91,6 +91,7 @@ _SMALL = (  # statement, and whether it keeps what campaigns keep rather than wh
         'shadow_reminded', 'shadow_ended') LIMIT ?)""",
         False,
     ),
+    ("DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE at < ? LIMIT ?)", False),
     ("DELETE FROM firings WHERE id IN (SELECT id FROM firings WHERE ended_at < ? LIMIT ?)", False),
     (
         """DELETE FROM rule_values WHERE (condition, "group") IN

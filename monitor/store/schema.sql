@@ -121,6 +121,13 @@ CREATE TABLE rule_values (          -- the last value of each fact that a `chang
     PRIMARY KEY (condition, "group")
 ) WITHOUT ROWID;
 
+CREATE TABLE answers (              -- Graph's first answer to each Idempotency-Key
+    key    TEXT PRIMARY KEY,        -- keyed hash of number and key
+    at     REAL NOT NULL,
+    record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX answers_by_age ON answers (at);
+
 CREATE TABLE audit (
     id       INTEGER PRIMARY KEY,
     at       REAL NOT NULL,

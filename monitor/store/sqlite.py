@@ -31,6 +31,7 @@ from monitor.store.protocol import (
     Commit,
     Entry,
     Erasing,
+    FirstAnswer,
     OutboxRow,
     Page,
     Settlement,
@@ -159,6 +160,17 @@ class SqliteStore:
     async def firing(self, firing_id: str) -> Firing | None:
         """Return one firing."""
         return await self._record("firings", Firing, firing_id)
+
+    async def first_answer(self, key: str) -> FirstAnswer | None:
+        """Return what was first answered under a key, None where nothing was, or it is past retention."""
+        query = "SELECT record FROM answers WHERE key = ?"
+        row = await self._read(lambda db: db.execute(query, (key,)).fetchone())
+        return None if row is None else msgspec.json.decode(row[0], type=FirstAnswer)
+
+    async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
+        """Keep the first answer under its key; a later one changes nothing."""
+        values = (answer.key, at, msgspec.json.encode(answer))
+        await self.writer.run(lambda db: db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", values))
 
     async def waiting_resends(self) -> list[Resend]:
         """Return resends that are pending or whose retry has not come to an end."""

@@ -1,4 +1,4 @@
--- From schema 2: firings of rules and the last values of facts are new.
+-- From schema 2: firings of rules, the last values of facts and answers to Idempotency-Keys are new.
 
 CREATE TABLE firings (              -- rules from the first sign that they hold to their end
     id          TEXT PRIMARY KEY,
@@ -17,3 +17,10 @@ CREATE TABLE rule_values (          -- the last value of each fact that a `chang
     at          REAL NOT NULL,
     PRIMARY KEY (condition, "group")
 ) WITHOUT ROWID;
+
+CREATE TABLE answers (              -- Graph's first answer to each Idempotency-Key
+    key    TEXT PRIMARY KEY,        -- keyed hash of number and key
+    at     REAL NOT NULL,
+    record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX answers_by_age ON answers (at);

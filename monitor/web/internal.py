@@ -29,6 +29,7 @@ from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
+from monitor.web.idempotency import FirstAnswers
 from monitor.web.page import StatusPage
 from monitor.web.people import People
 from monitor.web.proxy import PATH as PROXY_PATH
@@ -161,6 +162,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         decide=endpoint.decide,
         attempt=attempt,
         learn=learn,
+        first=FirstAnswers(parts.store.first_answer, lambda one: parts.store.keep_answer(one, parts.clock()), hash_key),
         count_send=count_send,
         count_verdict=lambda verdict, reason: parts.metrics.gate_checks.of(verdict, reason, "proxy").inc(),
     )

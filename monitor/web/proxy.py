@@ -1,6 +1,7 @@
 """The egress proxy: any Graph path under /graph, streamed; sends ask the gate first, and answers are learned from."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,12 +11,15 @@ from monitor import gate, logs, sends
 from monitor.gate import Ask, Verdict
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
-from monitor.upstream import Upstream, UpstreamError, answer_headers, pieces
+from monitor.store.protocol import FirstAnswer
+from monitor.upstream import Headers, Upstream, UpstreamError, answer_headers, pieces
 from monitor.web.gate import reason_of, told_by
+from monitor.web.idempotency import HEADER, REPLAYED, FirstAnswers, ReusedError
 
 PATH = "/graph"
 SEND_BYTES_MOST = 1024 * 1024  # a message is JSON and names its media by id
 ANSWER_BYTES_MOST = 1024 * 1024
+_JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -43,6 +47,7 @@ class Proxy:
         decide: Callable[[Ask], Verdict],
         attempt: Callable[[str, Mapping[str, str], Any], tuple[Ask, Attempt]],
         learn: Callable[[Attempt, Any], Awaitable[None]],
+        first: FirstAnswers,
         count_send: Callable[[str, str], None],
         count_verdict: Callable[[str, str], None],
     ) -> None:
@@ -51,6 +56,7 @@ class Proxy:
         self._decide = decide
         self._attempt = attempt
         self._learn = learn
+        self._first = first
         self._count_send = count_send
         self._count_verdict = count_verdict
         self._learning: set[asyncio.Task[None]] = set()
@@ -81,7 +87,7 @@ class Proxy:
             await send({"type": "http.response.body", "body": b""})
         except UpstreamError as error:
             if not is_begun:  # else nothing ends the answer, and the server cuts the connection: no false end
-                await _unanswered(send, error)
+                await _tell(send, *_unanswered(error))
 
     async def _message(self, scope: Scope, receive: Receive, send: Send, path: str, number: str) -> None:
         body = await _whole(receive)
@@ -95,18 +101,44 @@ class Proxy:
             self._count_send(number, "throttled" if verdict.per_second is not None else "refused")
             await _paused(send, verdict)
             return
+
+        async def pass_on() -> FirstAnswer:
+            return await self._passed_on(scope, path, body, number, attempt)
+
+        key = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        try:
+            if key:
+                answer, is_replayed = await self._first.once(self._first.name(number, key), body, pass_on)
+            else:
+                answer, is_replayed = await pass_on(), False
+        except UpstreamError as error:
+            await _tell(send, *_unanswered(error))
+            return
+        except ReusedError:
+            await _refuse(send, 422, 100, "idempotency_key_reused", "this Idempotency-Key was used for another message")
+            return
+        if is_replayed:
+            self._count_send(number, "replayed")
+        await _tell(send, answer.status, [*answer.headers, REPLAYED] if is_replayed else answer.headers, answer.body)
+
+    async def _passed_on(self, scope: Scope, path: str, body: bytes, number: str, attempt: Attempt) -> FirstAnswer:
+        """Send a message on and return what is to be answered; learn from it where it is Graph's."""
+        headers = dict(scope["headers"])
+        name = self._first.name(number, headers.get(HEADER, b""))
+        digest = hashlib.blake2b(body, digest_size=16).digest()
         try:
             async with self._ask(scope, path, body, self._target()) as answer:
-                status, headers = answer.status, answer_headers(answer)
                 told = b"".join([piece async for piece in pieces(answer)])
+                found = FirstAnswer(name, digest, answer.status, answer_headers(answer), told)
         except UpstreamError as error:
             self._count_send(number, "unknown" if error.is_sent else "unreachable")
-            await _unanswered(send, error)
-            return
-        await _start(send, status, headers)
-        await send({"type": "http.response.body", "body": told})
+            if not error.is_sent:
+                raise
+            status, kind, own = _unanswered(error)
+            return FirstAnswer(name, digest, status, list(kind), own)
         if len(told) <= ANSWER_BYTES_MOST:
             self._note(attempt, _json(told))
+        return found
 
     def _ask(self, scope: Scope, path: str, body: bytes | AsyncIterator[bytes], target: Target) -> Any:
         query = scope["query_string"].decode("latin-1")
@@ -166,27 +198,33 @@ async def _paused(send: Send, verdict: Verdict) -> None:
     await _refuse(send, status, shown if code is None else code, verdict.reason, reason_of(verdict), headers)
 
 
-async def _unanswered(send: Send, error: UpstreamError) -> None:
+def _unanswered(error: UpstreamError) -> tuple[int, Headers, bytes]:
     status = 504 if error.reason == "timeout" else 502
     told = "Graph did not answer in time" if error.reason == "timeout" else f"Graph could not be asked: {error.reason}"
-    await _refuse(send, status, 2, error.reason, told)  # 2: Graph's own code for a service that is down for now
+    return _refusal(status, 2, error.reason, told)  # 2: Graph's own code for a service that is down for now
 
 
-async def _refuse(
-    send: Send, status: int, code: int, reason: str, told: str, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
+async def _refuse(send: Send, status: int, code: int, reason: str, told: str, headers: Headers = ()) -> None:
+    await _tell(send, *_refusal(status, code, reason, told, headers))
+
+
+def _refusal(status: int, code: int, reason: str, told: str, headers: Headers = ()) -> tuple[int, Headers, bytes]:
+    """Return an answer of our own in Graph's form."""
     error = {
         "message": f"whatsapp-monitor: {told}",
         "type": sends.OWN_TYPE,
         "code": code,
         "error_data": {"messaging_product": "whatsapp", "details": reason},
-        "is_transient": status != 413,
+        "is_transient": status not in {413, 422},
     }
     body = _encode({"error": error})
-    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await _start(send, status, [*kind, *(headers or [])])
+    return status, [_JSON, (b"content-length", str(len(body)).encode()), *headers], body
+
+
+async def _tell(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await _start(send, status, headers)
     await send({"type": "http.response.body", "body": body})
 
 
-async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _start(send: Send, status: int, headers: Headers) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})

@@ -5,6 +5,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,39 @@ def test_tokens_stand_nowhere_and_operators_tokens_are_not_asked_for(sidecar: Si
     assert TOKEN not in sidecar.log
     for file in sidecar.directory.glob("**/monitor.db*"):
         assert TOKEN.encode() not in file.read_bytes(), file.name
+
+
+def test_one_key_sends_one_message_through_twins_and_restarts(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.delay_seconds = 0.3
+    with ThreadPoolExecutor(8) as pool:
+        twins = list(pool.map(lambda _: send(sidecar, Idempotency_Key="order-7"), range(8)))
+    graph.delay_seconds = 0.0
+    other_key = send(sidecar, Idempotency_Key="order-8")
+    other_body = send(sidecar, TEMPLATE, Idempotency_Key="order-7")
+    sidecar.kill()
+    sidecar.start()
+    again = send(sidecar, Idempotency_Key="order-7")
+
+    assert {(one.status, one.body) for one in (*twins, again)} == {(200, twins[0].body)}
+    assert sum("idempotency-replayed" in one.headers for one in twins) == 7
+    assert "idempotency-replayed" in again.headers
+    assert other_key.json() != twins[0].json()
+    assert (other_body.status, other_body.json()["error"]["error_data"]["details"]) == (422, "idempotency_key_reused")
+    assert len(graph.requests) == 2
+
+
+def test_what_was_refused_may_be_tried_again_and_what_may_have_left_is_not(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    graph.refusal = (400, 131009)
+    refused = send(sidecar, Idempotency_Key="a")
+    graph.refusal = None
+    taken = send(sidecar, Idempotency_Key="a")
+    graph.delay_seconds = 1.5
+    lost = send(sidecar, Idempotency_Key="b")
+    graph.delay_seconds = 0.0
+    still_lost = send(sidecar, Idempotency_Key="b")
+
+    assert (refused.status, taken.status) == (400, 200)
+    assert (lost.status, still_lost.status, still_lost.body) == (504, 504, lost.body)
+    assert len(graph.requests) == 3
