@@ -159,7 +159,7 @@ class Pause(msgspec.Struct, frozen=True):
     """A stop of outbound sending, or with `per_second` a slowdown: in force from `since` until `until` or its release.
 
     `waba_id` is the account within which a scope narrower than a number counts, empty for all; `until_cleared` says
-    that it ends with its firing.
+    that it ends with the last of its firings.
     """
 
     id: str
@@ -181,7 +181,7 @@ class Pause(msgspec.Struct, frozen=True):
     release_reason: str = ""
     incident_id: str = ""
     waba_id: str = ""
-    firing_id: str = ""
+    firing_ids: tuple[str, ...] = ()
     until_cleared: bool = False
     per_second: float | None = None
     steps: int = 0

@@ -103,7 +103,7 @@ class App:
         newest = await self.store.entry(await self.store.head())
         self._away_seconds = self.clock() - newest.received_at if newest is not None else 0.0
         await self.pipeline.load(self.clock())
-        self.metrics.prepare_rules(rule.name for rule in self.loaded.rule_set.rules)
+        self.metrics.prepare_rules(self.loaded.rule_set.rules)
         for number in self.pipeline.memory.numbers.values():
             self.metrics.sender(number.waba_id, number.phone_number_id)
             self.metrics.heard(number.seen_at)
@@ -202,7 +202,7 @@ class App:
         if self._tracer is not None:
             self._tracer.catalogue = self.metrics.catalogue
         await self.pipeline.adopt(settings(loaded))
-        self.metrics.prepare_rules(rule.name for rule in loaded.rule_set.rules)
+        self.metrics.prepare_rules(loaded.rule_set.rules)
         await self._note_rules()
 
     async def _note_rules(self) -> None:

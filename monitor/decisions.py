@@ -37,6 +37,7 @@ from monitor.operators import OPERATOR, audit, paused_by, released
 from monitor.rules import SHADOW
 from monitor.standing import Change, Standing, about, apply, in_order
 
+FIRINGS_KEPT = 100  # of one pause, the newest
 META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
 """Kinds of event in which Meta itself speaks: only those may extend a pause."""
 
@@ -97,9 +98,12 @@ def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, l
     """Return what the end of a firing changes: pauses that last until then, and its alerts."""
     changes: list[Change] = []
     for pause in in_order(standing.pauses):
-        if pause.firing_id != firing.id or not pause.until_cleared or not is_in_force(pause, moment.now):
+        if firing.id not in pause.firing_ids or not pause.until_cleared or not is_in_force(pause, moment.now):
             continue
-        if firing.reason in ORPHANING:  # nothing is left to say when it is clear: that is a human's now
+        others = tuple(other for other in pause.firing_ids if other != firing.id)
+        if others:
+            changes.append(msgspec.structs.replace(pause, firing_ids=others))
+        elif firing.reason in ORPHANING:  # nothing is left to say when it is clear: that is a human's now
             changes.append(msgspec.structs.replace(pause, until_cleared=False))
         else:
             changes.append(released(pause, f"rule:{firing.rule}", firing.reason, moment.now))
@@ -155,7 +159,7 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
         rules_hash=moment.rules_hash,
         incident_id=incident.id if incident else "",
         waba_id=action.waba_id,
-        firing_id=action.firing_id,
+        firing_ids=(action.firing_id,),
         until_cleared=action.until_cleared,
         per_second=action.per_second,
         steps=action.steps,
@@ -178,7 +182,7 @@ def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, until
         incident_id=pause.incident_id or (incident.id if incident else ""),
         evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
         evidence_count=pause.evidence_count + 1,
-        firing_id=action.firing_id,
+        firing_ids=_union(pause.firing_ids[-FIRINGS_KEPT:], (action.firing_id,)),
     )
 
 

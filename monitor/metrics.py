@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from monitor import __version__
 from monitor.codes import Catalogue
+from monitor.rules import Rule
 
 OTHER = "other"
 NUMBERS_MOST = 200  # phone number ids with series of their own
@@ -238,12 +239,14 @@ class Metrics:
                 cached.remove(label, value)
         return len(gone)
 
-    def prepare_rules(self, names: Iterable[str]) -> None:
+    def prepare_rules(self, rules: Iterable[Rule]) -> None:
         """Start the series of the rules in force at 0."""
-        for name in names:
-            self.rule_matches.of(name)
-            self.rule_late_events.of(name)
-            self.flags.of(name)
+        for rule in rules:
+            self.rule_matches.of(rule.name)
+            self.rule_late_events.of(rule.name)
+            self.flags.of(rule.name)
+            for action in rule.actions:
+                self.rule_actions.of(rule.name, next(iter(action.model_fields_set)), rule.mode)
 
     def reloaded(self, *, is_successful: bool) -> None:
         """Note how a reload went."""

@@ -86,7 +86,10 @@ def _stop(rule: Rule, spec: PauseSpec | ThrottleSpec, firing: Firing) -> PauseAc
 
 
 def _told_scope(asked: str, newest: Evidence) -> tuple[str, str]:
-    """Return the asked scope or the next narrower one whose id the event tells; everything where it tells none."""
+    """Return the asked scope or the next narrower one whose id the event tells, else the number or account around it.
+
+    Where the event tells none of them it is everything.
+    """
     ids = {
         "waba": newest.waba_id,
         "phone_number": newest.phone_number_id,
@@ -99,6 +102,9 @@ def _told_scope(asked: str, newest: Evidence) -> tuple[str, str]:
     if asked != "all":
         for scope in SCOPES[SCOPES.index(asked) :]:
             if ids.get(scope):
+                return scope, ids[scope]
+        for scope in ("phone_number", "waba"):
+            if ids[scope] and SCOPES.index(scope) < SCOPES.index(asked):
                 return scope, ids[scope]
     return "all", ""
 

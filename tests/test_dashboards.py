@@ -18,8 +18,6 @@ PROVISIONING = DASHBOARDS / "provisioning"
 RUNBOOKS_URL = "https://github.com/whatsapp-monitor/whatsapp-monitor/blob/main/docs/runbooks/"
 PROMETHEUS_OWN = {"up", "ALERTS"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
-
-
 NAMES = ("overview", "rules")
 
 
@@ -149,13 +147,13 @@ def test_a_panel_takes_counters_only_inside_rate_or_increase(title: str) -> None
 
 @pytest.mark.parametrize("title", panels())
 def test_a_panel_takes_rates_over_the_rate_interval_and_totals_over_the_time_range(title: str) -> None:
-    is_total = panels()[title]["type"] == "bargauge"
+    wanted = "$__range" if panels()[title]["type"] == "bargauge" else "$__rate_interval"
 
     for query in queries(title):
         functions = {one.function for one in promql.selected(filled(query))}
 
         ranges = set(re.findall(r"\[(.+?)\]", query))
-        assert ranges == ({"$__range" if is_total else "$__rate_interval"} if functions & {"rate", "increase"} else set())
+        assert ranges == ({wanted} if functions & {"rate", "increase"} else set())
 
 
 def test_links_lead_to_the_status_page_the_runbooks_and_pages_that_exist() -> None:
@@ -165,9 +163,22 @@ def test_links_lead_to_the_status_page_the_runbooks_and_pages_that_exist() -> No
     pages = [ROOT / "docs" / "runbooks" / url.removeprefix(RUNBOOKS_URL) for url in runbooks]
 
     assert links["Status page"] == "${status_page}/"
+    assert (links["Overview"], links["Rules"]) == tuple(f"/d/whatsapp-{name}" for name in NAMES)
     assert links["Runbooks"].endswith("/docs/runbooks")
     assert runbooks
     assert all(page.is_file() for page in pages)
+
+
+def test_the_rules_dashboard_shows_what_fires_what_is_throttled_and_what_came_too_late() -> None:
+    titles = [panel["title"] for panel in committed("rules")["panels"][1:7]]
+
+    shown = {one.metric for title in titles for query in queries(title) for one in promql.selected(filled(query))}
+
+    assert shown == {
+        "whatsapp_monitor_rule_firings",
+        "whatsapp_gate_throttled_per_second",
+        "whatsapp_monitor_rule_late_events_total",
+    }
 
 
 def test_the_provisioning_files_load_a_prometheus_and_the_dashboards() -> None:

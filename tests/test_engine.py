@@ -193,3 +193,25 @@ def test_an_event_without_errors_meets_no_code_rule() -> None:
     sent = Status("k", "100", "200", 0.0, "wamid.1", "sent", "", "", None, (), "")
 
     assert live(CORE, [sent]) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("scope", "event", "told"),
+    [
+        ("phone_number", report(368, number=""), ("waba", "100")),
+        ("template", report(368), ("phone_number", "200")),
+        ("template", failed(368), ("recipient", "someone")),
+        ("recipient", report(368, number=""), ("waba", "100")),
+        ("waba", report(368, waba_id="", number=""), ("all", "")),
+        ("all", failed(368), ("all", "")),
+    ],
+)
+def test_a_scope_that_the_event_does_not_tell_is_the_nearest_that_it_does(
+    scope: str, event: MetaEvent, told: tuple[str, str]
+) -> None:
+    pausing = f"actions: [{{pause: {{scope: {scope}, for: 1h}}}}]"
+    (actions,) = live(f"rules: [{{name: one, match: {{code: 368}}, {pausing}}}]", [event])
+
+    (pause,) = actions
+    assert isinstance(pause, PauseAction)
+    assert (pause.scope, pause.scope_id, pause.asked_scope) == (*told, scope)

@@ -119,7 +119,7 @@ def _rule(rule: Rule) -> panels.AnyPanel:
     panel = panels.lines(
         rule.name,
         f"{rule.summary}. Events that match, actions (in shadow mode those it would take), and groups that are pending "
-        "or firing. increase() does not see the first action of a series; its match shows.",
+        "or firing.",
         "short",
         [
             (f"sum(increase(whatsapp_monitor_rule_matches_total{{{one}}}[$__rate_interval]))", "matches"),
