@@ -11,16 +11,16 @@ from typing import Any, assert_never
 
 import msgspec
 
+from monitor import tallies
 from monitor.aspects import Facts
 from monitor.rules import Absent, Change, Condition, Count, Each, Increase, Ratio, Rule
 from monitor.rules import Sequence as SequenceOf
 from monitor.sightings import Sighting
+from monitor.tallies import Tally, step_seconds
 from monitor.windows import SHARDS, Groups, Timer, Value, Windows
 
 KEPT_LEAST = 1_000  # sightings of a group, from which a flag counts its sources; more where the rule needs more
 PAIRS_MOST = 100  # sightings of a group that wait for what must follow them
-NEWEST_KEPT = 100  # matching sightings beside the counts of a ratio or an increase
-STEPS = 600  # a long window is counted in so many steps, a short one in seconds
 UNANSWERED_STEPS = 60
 PREVIOUS = {"quality": "previous_quality", "limit": "previous_limit", "category": "previous_category"}
 """The facts in which Meta itself tells what another one was before."""
@@ -40,24 +40,6 @@ class Held(msgspec.Struct, frozen=True):
 NOT_HELD = Held(False)
 
 
-class Tally:
-    """Counts by steps of time: in the newest window, and in the stretch before it."""
-
-    __slots__ = ("before", "counts", "edge", "edge_before", "newest", "recent")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all counts."""
-        self.counts: dict[int, list[int]] = {}
-        self.recent = [0, 0]
-        self.before = 0
-        self.edge = -math.inf
-        self.edge_before = -math.inf
-        self.newest: list[Sighting] = []
-
-
 def groups(rule: Rule, condition: Condition) -> Groups:
     """Return room for the groups of a condition."""
     return Groups(_lifetime_seconds(rule, condition), SHARDS if rule.by else 1)
@@ -71,10 +53,10 @@ def horizon_seconds(rule: Rule, condition: Condition) -> float:
         case Count() | SequenceOf():
             return condition.kind.within_seconds + rule.max_age_seconds
         case Ratio():
-            return condition.kind.within_seconds + _step_seconds(condition.kind.within_seconds)
+            return condition.kind.within_seconds + step_seconds(condition.kind.within_seconds)
         case Increase():
             kind = condition.kind
-            return kind.within_seconds + kind.against_seconds + _step_seconds(kind.within_seconds)
+            return kind.within_seconds + kind.against_seconds + step_seconds(kind.within_seconds)
         case Absent():
             return condition.kind.seconds * (1 + 1 / UNANSWERED_STEPS)
         case _:
@@ -105,12 +87,11 @@ def enter(
             return _counted(known, key, kind, rule, sighting, facts)
         case Ratio() | Increase():
             tally = _kept(known, key, sighting.received_at, Tally)
-            _forget(tally, kind, sighting.received_at)
-            _tally(tally, kind, sighting, roles)
-            held = _measured(tally, kind)
-            if held.is_held and not held.matching:  # a low share of no matching event at all
-                held = Held(True, (sighting,))
-            return held if held.is_held or isinstance(kind, Ratio) else None
+            tallies.forget(tally, kind, sighting.received_at)
+            tallies.add(tally, kind, sighting, is_match=MATCH in roles, is_base=OTHER in roles)
+            if not tallies.holds(tally, kind):
+                return NOT_HELD if isinstance(kind, Ratio) else None
+            return Held(True, tuple(tally.newest) or (sighting,))  # none matches where a share is low
         case Absent():
             return _heard(windows, known, condition, kind, group, key, sighting, roles)
         case SequenceOf():
@@ -128,8 +109,8 @@ def recheck(windows: Windows, condition: Condition, group: Group, now: float) ->
     tally = known.get(group[0] if len(group) == 1 else group, now)
     if tally is None:
         return NOT_HELD
-    _forget(tally, kind, now)
-    return _measured(tally, kind)
+    tallies.forget(tally, kind, now)
+    return Held(True, tuple(tally.newest)) if tallies.holds(tally, kind) else NOT_HELD
 
 
 def expire(windows: Windows, condition: Condition, timer: Timer) -> Held | None:
@@ -269,75 +250,6 @@ def _enough(matching: Sequence[Sighting], kind: Count) -> Held | None:
     return Held(True, matching, min(entry.received_at for entry in needed) + kind.within_seconds)
 
 
-def _step_seconds(within_seconds: float) -> float:
-    return max(1.0, within_seconds / STEPS)
-
-
-def _tally(tally: Tally, kind: Ratio | Increase, sighting: Sighting, roles: frozenset[str] | set[str]) -> None:
-    index = math.floor(min(sighting.at, sighting.received_at) / _step_seconds(kind.within_seconds))
-    is_match, is_base = int(MATCH in roles), int(OTHER in roles)
-    if index < tally.edge_before or (index < tally.edge and isinstance(kind, Ratio)):
-        return
-    counts = tally.counts.setdefault(index, [0, 0])
-    counts[0] += is_match
-    counts[1] += is_base
-    if index >= tally.edge:
-        tally.recent[0] += is_match
-        tally.recent[1] += is_base
-    else:
-        tally.before += is_match
-    if is_match:
-        tally.newest.append(sighting)
-        if len(tally.newest) > 2 * NEWEST_KEPT:
-            del tally.newest[:-NEWEST_KEPT]
-
-
-def _forget(tally: Tally, kind: Ratio | Increase, now: float) -> None:
-    """Move the edges of the window up to `now`; the window holds its end and not its beginning."""
-    step_seconds = _step_seconds(kind.within_seconds)
-    edge = math.floor((now - kind.within_seconds) / step_seconds) + 1
-    against_seconds = kind.against_seconds if isinstance(kind, Increase) else 0.0
-    edge_before = math.floor((now - kind.within_seconds - against_seconds) / step_seconds) + 1
-    if edge <= tally.edge:
-        if tally.edge - edge > kind.within_seconds / step_seconds:  # the clock was put back by more than the window
-            tally.clear()
-            _forget(tally, kind, now)
-        return
-    for index in _steps(tally, tally.edge, edge):
-        matching, base = tally.counts[index]
-        tally.recent[0] -= matching
-        tally.recent[1] -= base
-        tally.before += matching
-    for index in _steps(tally, tally.edge_before, edge_before):
-        tally.before -= tally.counts.pop(index)[0]
-    tally.edge, tally.edge_before = edge, edge_before
-    if tally.newest and tally.newest[0].at <= now - kind.within_seconds:
-        tally.newest = [one for one in tally.newest if one.at > now - kind.within_seconds]
-
-
-def _steps(tally: Tally, start: float, end: int) -> list[int]:
-    """Return the counted steps from one edge to another."""
-    if end - start > len(tally.counts):
-        return [index for index in tally.counts if start <= index < end]
-    return [index for index in range(int(start), end) if index in tally.counts]
-
-
-def _measured(tally: Tally, kind: Ratio | Increase) -> Held:
-    matching, base = tally.recent
-    match kind:
-        case Ratio():
-            if base < kind.minimum:
-                return NOT_HELD
-            share = matching / base
-            is_held = share >= kind.at_least if kind.at_least is not None else share <= (kind.at_most or 0.0)
-        case Increase():
-            usual = tally.before * kind.within_seconds / kind.against_seconds
-            is_held = matching >= kind.at_least and tally.before > 0 and matching >= kind.times * usual
-        case _:
-            assert_never(kind)
-    return Held(True, tuple(tally.newest)) if is_held else NOT_HELD
-
-
 def _heard(
     windows: Windows,
     known: Groups,
@@ -355,8 +267,8 @@ def _heard(
     if OTHER in roles:
         return NOT_HELD
     if kind.is_answer and waiting:
-        step_seconds = kind.seconds / UNANSWERED_STEPS
-        if math.floor(waiting[-1].received_at / step_seconds) < math.floor(sighting.received_at / step_seconds):
+        length = kind.seconds / UNANSWERED_STEPS
+        if math.floor(waiting[-1].received_at / length) < math.floor(sighting.received_at / length):
             waiting.append(sighting)
         return None
     known.put(key, [sighting])

@@ -76,18 +76,23 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 _add(counts, metrics.unparsed.of(event.reason))
             case _:
                 pass  # operators' acts show in what they change
+        _of_rules(metrics, fact, counts)
         if fact.actions or fact.changes or fact.shadowed:
             _effects(metrics, fact, now)
-        if fact.leaked:
-            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)  # type: ignore[union-attr]
-            _add(counts, metrics.leaks.of(phone_number_id, fact.leaked))
-        for rule in fact.matched:
-            _add(counts, metrics.rule_matches.of(rule))
-        for rule in fact.late:
-            _add(counts, metrics.rule_late_events.of(rule))
     for counter, count in counts.items():
         counter.inc(count)
     metrics.heard(now)
+
+
+def _of_rules(metrics: Metrics, fact: Fact, counts: dict[Any, int]) -> None:
+    if fact.leaked and fact.advance is not None:
+        message = fact.advance.message
+        _, phone_number_id = metrics.sender(message.waba_id, message.phone_number_id)
+        _add(counts, metrics.leaks.of(phone_number_id, fact.leaked))
+    for rule in fact.matched:
+        _add(counts, metrics.rule_matches.of(rule))
+    for rule in fact.late:
+        _add(counts, metrics.rule_late_events.of(rule))
 
 
 def _add(counts: dict[Any, int], counter: Any) -> None:
