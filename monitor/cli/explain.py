@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from monitor import codes, config, resends
+from monitor.cli import mistakes
 from monitor.codes import Catalogue, Code
 from monitor.document import Mistaken
 
@@ -117,6 +118,4 @@ def _catalogue(config_file: Path | None) -> Catalogue:
     try:
         return config.load(config_file).catalogue()
     except Mistaken as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        sys.exit(WRONG)
+        mistakes.end(error)

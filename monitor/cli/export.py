@@ -12,6 +12,7 @@ import click
 
 from monitor import config, partitions
 from monitor import export as exports
+from monitor.cli import mistakes
 from monitor.document import Mistaken
 from monitor.export import ExportError, Options
 from monitor.partitions import TABLES, Partition, UnreadableError
@@ -72,9 +73,7 @@ def export(
 
             counts = exports.run(source, out, options, lambda partition: bar.update(partition.rows), begin)
     except Mistaken as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        sys.exit(WRONG)
+        mistakes.end(error)
     except (ExportError, UnreadableError, OSError) as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(FAILED)

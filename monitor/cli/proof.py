@@ -30,7 +30,7 @@ from monitor import (
 from monitor.actions import Pause, is_in_force
 from monitor.backtests import Backtest, Report
 from monitor.campaigns import NO_NAMING
-from monitor.cli import client
+from monitor.cli import client, mistakes
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.events import MetaEvent, Unparsed
@@ -186,7 +186,7 @@ def _rules(files: tuple[Path, ...], loaded: Loaded | None) -> RuleSet:
         try:
             return rule_files.load((str(file), file.read_bytes()) for file in files)
         except Mistaken as error:
-            _wrong(error)
+            mistakes.end(error)
     return loaded.rule_set
 
 
@@ -201,7 +201,7 @@ def _loaded(file: Path) -> Loaded:
     try:
         return config.load(file)
     except Mistaken as error:
-        _wrong(error)
+        mistakes.end(error)
 
 
 def _shown(loaded: Loaded, since: float) -> Iterator[Entry]:
@@ -214,8 +214,9 @@ def _shown(loaded: Loaded, since: float) -> Iterator[Entry]:
 
 
 def _count(loaded: Loaded, since: float) -> int:
-    with closing(_source(loaded).db) as db:
-        return int(db.execute("SELECT COUNT(*) FROM journal WHERE received_at >= ?", (since,)).fetchone()[0])
+    source = _source(loaded)
+    with closing(source.db):
+        return partitions.entry_count(source, since)
 
 
 def _entries(loaded: Loaded, since: float) -> Iterator[Entry]:
@@ -235,12 +236,6 @@ def _source(loaded: Loaded) -> partitions.Source:
         return partitions.connect(loaded.store_path, SCHEMA_VERSION)
     except UnreadableError as error:
         _fail(str(error), FAILED)
-
-
-def _wrong(error: Mistaken) -> NoReturn:
-    for mistake in error.mistakes:
-        click.echo(str(mistake), err=True)
-    sys.exit(WRONG)
 
 
 def _fail(message: str, code: int) -> NoReturn:

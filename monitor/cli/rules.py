@@ -4,12 +4,11 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from monitor import rule_checks, rule_files, rule_tests
-from monitor.cli import junit, proof
+from monitor.cli import junit, mistakes, proof
 from monitor.document import Mistaken
 from monitor.rule_coverage import Coverage
 
@@ -37,7 +36,7 @@ def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ..
         found = rule_files.read((str(file), file.read_bytes()) for file in files)
         before = rule_files.load((str(file), file.read_bytes()) for file in against)
     except Mistaken as error:
-        _wrong(error)
+        mistakes.end(error)
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     loosened = list(rule_checks.loosened(before, found.rule_set)) if against else []
@@ -61,7 +60,7 @@ def test(files: tuple[Path, ...], only: str, junit_file: Path | None, is_coverag
         try:
             result = rule_tests.run(file, only)
         except Mistaken as error:
-            _wrong(error)
+            mistakes.end(error)
         results.append(result)
         if as_json:
             continue
@@ -107,9 +106,3 @@ def _print_coverage(found: Coverage) -> None:
         click.echo(f"    never held: {name}")
     for name in found.unfailed:
         click.echo(f"    never failed: {name}")
-
-
-def _wrong(error: Mistaken) -> NoReturn:
-    for mistake in error.mistakes:
-        click.echo(str(mistake), err=True)
-    sys.exit(WRONG)

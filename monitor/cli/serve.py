@@ -12,6 +12,7 @@ import uvloop
 
 from monitor import app, config, listeners, logs
 from monitor.app import App
+from monitor.cli import mistakes
 from monitor.document import Mistaken
 from monitor.store.protocol import StoreInUseError
 
@@ -112,9 +113,7 @@ def _loaded(file: Path) -> config.Loaded:
     try:
         loaded = config.load(file)
     except Mistaken as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        sys.exit(WRONG)
+        mistakes.end(error)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded
