@@ -7,9 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from monitor import probes
 from monitor.account import Restriction
+from monitor.probes import Probe
 
-SCOPES = ("all", "waba", "phone_number", "category", "template", "campaign", "country", "recipient")
+SCOPES = ("all", "waba", "phone_number", "category", "template", "campaign", "country", "recipient", "pair")
+"""From the widest to the most specific; a `pair` is one number and one person: `{phone_number_id}|{recipient}`."""
+OPERATOR, META = "operator", "meta"
+"""Stand for the rule's name on a pause that a human placed, and on one that Meta's own word stands for."""
 LANES = ("all", "business_initiated", "marketing")
 SEVERITIES = ("critical", "warning", "info")
 EVIDENCE_KEPT = 20  # the newest; the count goes on
@@ -59,6 +64,7 @@ class PauseAction(msgspec.Struct, frozen=True):
 
     `until_cleared` ends it with its firing. A rate doubles with each of `steps` of `step_seconds` once `seconds` are
     over, and after the last one sending is free. `waba_id` is the account within which a narrower scope counts.
+    `seconds` grow by `factor` with each time that it was not enough, up to `most_seconds`; a `probe` follows them.
     """
 
     rule: str
@@ -75,6 +81,9 @@ class PauseAction(msgspec.Struct, frozen=True):
     per_second: float | None = None
     steps: int = 0
     step_seconds: float = 0.0
+    factor: float = 1.0
+    most_seconds: float = 0.0
+    probe: Probe | None = None
 
 
 class ResumeAction(msgspec.Struct, frozen=True):
@@ -159,7 +168,9 @@ class Pause(msgspec.Struct, frozen=True):
     """A stop of outbound sending, or with `per_second` a slowdown: in force from `since` until `until` or its release.
 
     `waba_id` is the account within which a scope narrower than a number counts, empty for all; `until_cleared` says
-    that it ends with the last of its firings.
+    that it ends with the last of its firings. Of a template `language` is the one that is stopped, empty for all.
+    `strikes` counts how often it had not been long enough. Until `reinstated_until` the finding was judged by an
+    operator: what brought the pause about again is noted, but stops nothing.
     """
 
     id: str
@@ -186,6 +197,18 @@ class Pause(msgspec.Struct, frozen=True):
     per_second: float | None = None
     steps: int = 0
     step_seconds: float = 0.0
+    probe: Probe | None = None
+    strikes: int = 0
+    language: str = ""
+    reinstated_until: float | None = None
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """How much a pause that is no full stop lets through: messages a second, or a share of all sends."""
+
+    name: str
+    per_second: float | None = None
+    share: float | None = None
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -323,6 +346,23 @@ def rate(pause: Pause, now: float) -> float:
     restored_from = pause.until - pause.steps * pause.step_seconds
     steps = int((now - restored_from) // pause.step_seconds) + 1 if pause.steps and now >= restored_from else 0
     return pause.per_second * 2.0 ** min(steps, pause.steps)
+
+
+def limit(pause: Pause, now: float) -> Limit | None:
+    """Return how much a pause in force lets through, None where it stops everything."""
+    if pause.per_second is not None:
+        return Limit("throttled", per_second=rate(pause, now))
+    if pause.probe is None:
+        return None
+    stage, amount = probes.stage(pause.probe, now)
+    if stage == probes.CLOSED:
+        return None
+    return Limit(stage, per_second=amount) if stage == probes.HALF_OPEN else Limit(stage, share=amount)
+
+
+def is_reinstated(pause: Pause, now: float) -> bool:
+    """Say whether an operator has judged this finding, so that it does not stop anything again for now."""
+    return pause.reinstated_until is not None and now < pause.reinstated_until
 
 
 def alert_ended_at(alert: Alert, pauses: Mapping[str, Pause], now: float) -> float | None:

@@ -302,6 +302,7 @@ def settings(loaded: Loaded, rule_set: RuleSet | None = None) -> Settings:
         loaded.naming(),
         loaded.config.campaigns.reply_within,
         loaded.config.resends.from_catalogue,
+        loaded.config.gate.follow_meta,
     )
 
 

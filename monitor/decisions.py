@@ -3,14 +3,17 @@
 Every function takes the standing as it is and returns it anew with the changes. `now` is the journal's time of receipt.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import msgspec
 
-from monitor import actions, aspects, incidents
+from monitor import actions, aspects, incidents, probes
 from monitor.actions import (
     EVIDENCE_KEPT,
+    META,
+    OPERATOR,
     Action,
     Alert,
     AlertAction,
@@ -28,16 +31,18 @@ from monitor.actions import (
     WebhookAction,
     alert_ended_at,
     is_in_force,
+    is_reinstated,
 )
 from monitor.codes import Catalogue
 from monitor.events import MetaEvent
 from monitor.firings import ORPHANING, Firing
-from monitor.incidents import META
-from monitor.operators import OPERATOR, audit, paused_by, released
+from monitor.operators import audit, paused_by, released
 from monitor.rules import SHADOW
 from monitor.standing import Change, Standing, about, apply, in_order
 
 FIRINGS_KEPT = 100  # of one pause, the newest
+QUIET_SECONDS = 60.0  # a growing pause starts small again after at least so long without a further signal
+STRIKES_MOST = 30
 META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
 """Kinds of event in which Meta itself speaks: only those may extend a pause."""
 
@@ -45,11 +50,13 @@ META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
 def decide(standing: Standing, decided: Sequence[Action], moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what the actions of one event change; resends are decided apart (resends.py)."""
     changes: list[Change] = []
+    judged: set[str] = set()
     for number, action in enumerate(decided):
         here = msgspec.structs.replace(moment, serial=moment.serial + number)
         match action:
             case PauseAction():
                 made = _pause(standing, action, here)
+                judged.update(one.rule for one in made if isinstance(one, Pause) and is_reinstated(one, here.now))
             case FlagAction():
                 made = _flag(standing, action, here)
             case ResumeAction():
@@ -58,6 +65,8 @@ def decide(standing: Standing, decided: Sequence[Action], moment: Moment) -> tup
                 made = [audit(here, f"rule:{action.rule}", "annotation", action.rule, action.text)]
             case ResendAction() | WebhookAction():
                 continue
+            case AlertAction() if action.rule in judged:
+                continue  # an operator knows of it and lets messages pass
             case AlertAction():
                 placed = tuple(
                     change.id for change in changes if isinstance(change, Pause) and change.rule == action.rule
@@ -88,7 +97,8 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
     elif heard.closed_at is not None:
         changes.append(audit(moment, META, "incident_closed", heard.id, heard.close_reason))
     if heard.until is not None:
-        changes.extend(_until(pause, heard) for pause in paused_by(standing, heard, moment.now))
+        paused = paused_by(standing, heard, moment.now)
+        changes.extend(_until(pause, heard) for pause in paused if pause.rule != META)
     for change in changes:
         standing = apply(standing, change)
     return standing, changes
@@ -138,10 +148,7 @@ def turned(firing: Firing, name: str, moment: Moment) -> AuditEntry:
 
 def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Change]:
     newest = action.evidence[-1]
-    until = None if action.seconds is None else moment.now + action.seconds
     incident = _incident(standing, newest, moment.now) if action.per_second is None else None
-    if incident is not None and incident.until is not None:
-        until = incident.until  # Meta's own end wins
     pause = Pause(
         id=moment.id("p"),
         scope=action.scope,
@@ -152,7 +159,7 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
         reason=action.summary,
         actor=f"rule:{action.rule}",
         since=moment.now,
-        until=until,
+        until=None,
         asked_scope=action.asked_scope,
         evidence=action.evidence,
         evidence_count=len(action.evidence),
@@ -166,21 +173,66 @@ def _pause(standing: Standing, action: PauseAction, moment: Moment) -> list[Chan
         step_seconds=action.step_seconds,
     )
     known = standing.pauses.get(standing.same.get(about(pause), ""))
+    if known is not None and is_reinstated(known, moment.now):
+        return [_evident(known, action, incident)]
     if known is not None and is_in_force(known, moment.now):
-        return [_renewed(known, action, incident, until)]
-    return [pause, audit(moment, pause.actor, actions.name(action), pause.id, pause.reason)]
+        return [_renewed(_evident(known, action, incident), action, incident, moment.now)]
+    return [
+        _lasting(pause, action, incident, _strikes(known, action, moment.now), moment.now),
+        audit(moment, pause.actor, actions.name(action), pause.id, pause.reason),
+    ]
 
 
-def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, until: float | None) -> Pause:
-    """Return a pause with new evidence; only Meta's word extends it, so that nothing of ours can for ever."""
+def _lasting(pause: Pause, action: PauseAction, incident: Incident | None, strikes: int, now: float) -> Pause:
+    """Return a pause with its end as from now: Meta's own wins, else it is the longer the more often it was too short.
+
+    A probe follows upon it.
+    """
+    if incident is not None and incident.until is not None:
+        return msgspec.structs.replace(pause, until=incident.until, probe=None, strikes=strikes)
+    if action.seconds is None:
+        return msgspec.structs.replace(pause, until=None, probe=None, strikes=strikes)
+    seconds = action.seconds * action.factor**strikes
+    until = now + (min(seconds, action.most_seconds) if action.most_seconds else seconds)
+    if action.probe is None:
+        return msgspec.structs.replace(pause, until=until, strikes=strikes)
+    probe = msgspec.structs.replace(action.probe, from_at=until)
+    return msgspec.structs.replace(pause, until=probes.ends_at(probe), probe=probe, strikes=strikes)
+
+
+def _strikes(known: Pause | None, action: PauseAction, now: float) -> int:
+    """Return how often in a row a growing pause was too short: none once it has been quiet for long enough."""
+    if known is None or action.factor == 1.0 or known.until is None or known.released_at is not None:
+        return 0
+    quiet_seconds = max(QUIET_SECONDS, action.factor * (known.until - known.since))
+    return min(known.strikes + 1, STRIKES_MOST) if now < known.until + quiet_seconds else 0
+
+
+def _renewed(pause: Pause, action: PauseAction, incident: Incident | None, now: float) -> Pause:
+    """Return a pause in force after new evidence; only Meta's word extends it, so that nothing of ours can for ever.
+
+    What is half open or ramping is closed again by a signal from after its opening, and only by such a one. A growing
+    pause is not extended by what was under way when it began.
+    """
     newest = action.evidence[-1]
-    if incident is None or incident.until is None:
-        until = _later(pause.until, until) if newest.kind in META_KINDS else pause.until
+    is_meta = newest.kind in META_KINDS
+    if pause.probe is not None and now >= pause.probe.from_at:
+        is_signal = is_meta and newest.at >= math.floor(pause.probe.from_at)  # Meta writes whole seconds
+        strikes = min(pause.strikes + 1, STRIKES_MOST) if action.factor != 1.0 else 0
+        return _lasting(pause, action, incident, strikes, now) if is_signal else pause
+    if incident is not None and incident.until is not None:
+        return _lasting(pause, action, incident, pause.strikes, now)
+    if not is_meta or action.factor != 1.0:
+        return pause
+    later = _lasting(pause, action, incident, pause.strikes, now)
+    return later if _later(pause.until, later.until) == later.until else pause
+
+
+def _evident(pause: Pause, action: PauseAction, incident: Incident | None) -> Pause:
     return msgspec.structs.replace(
         pause,
-        until=until,
         incident_id=pause.incident_id or (incident.id if incident else ""),
-        evidence=(*pause.evidence, newest)[-EVIDENCE_KEPT:],
+        evidence=(*pause.evidence, action.evidence[-1])[-EVIDENCE_KEPT:],
         evidence_count=pause.evidence_count + 1,
         firing_ids=_union(pause.firing_ids[-FIRINGS_KEPT:], (action.firing_id,)),
     )
@@ -209,7 +261,7 @@ def _incident(standing: Standing, newest: Evidence, now: float) -> Incident | No
 
 
 def _until(pause: Pause, incident: Incident) -> Pause:
-    return msgspec.structs.replace(pause, until=incident.until)
+    return msgspec.structs.replace(pause, until=incident.until, probe=None)
 
 
 def _flag(standing: Standing, action: FlagAction, moment: Moment) -> list[Change]:

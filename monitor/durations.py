@@ -1,4 +1,4 @@
-"""Durations as Prometheus writes them: `30s`, `5m`, `1h30m`, `2d`."""
+"""Durations as Prometheus writes them (`30s`, `5m`, `1h30m`, `2d`), and rates of messages (`10/s`, `30/m`, `500/h`)."""
 
 import re
 
@@ -8,6 +8,7 @@ _WHOLE = re.compile(
 )  # the order of units is Prometheus' own (common/model/time.go)
 _UNITS = ("y", "w", "d", "h", "m", "s", "ms")
 _LONGEST_TEXT = 32
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)/([smh])")
 
 
 def parse(text: str) -> float:
@@ -18,6 +19,14 @@ def parse(text: str) -> float:
     if found is None:
         raise ValueError(f"not a duration: {text[:_LONGEST_TEXT]!r}; write it as 30s, 5m, 1h30m or 2d")
     return sum(int(number) * _SECONDS[unit] for number, unit in zip(found.groups(), _UNITS, strict=True) if number)
+
+
+def rate(text: str) -> float:
+    """Return the messages a second that `text` stands for; raise ValueError naming what is allowed."""
+    found = _RATE.fullmatch(text)
+    if found is None or float(found[1]) <= 0:
+        raise ValueError("not a rate: write messages a second, minute or hour as 10/s, 30/m or 500/h")
+    return float(found[1]) / _SECONDS[found[2]]
 
 
 def text(seconds: float) -> str:

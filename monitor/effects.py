@@ -12,6 +12,7 @@ from monitor import (
     decisions,
     engine,
     gate,
+    locks,
     messages,
     operators,
     resends,
@@ -111,13 +112,16 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     leaked = _leaked(step, advance)  # before the event itself can pause anything
     step.standing, heard = decisions.hear(step.standing, plan.catalogue, event, moment)
     step.learn(heard)
+    incident = next((change for change in heard if isinstance(change, Incident)), None)
     outcome = engine.evaluate(plan, step.windows, event, moment.position, moment.now, message)
     effect = turns.take(step, outcome.signals, moment)
     used = effect.used
     if message is not None and advance is not None:
         used += _resend(step, event, advance, message, effect.actions, _later(moment, used))
-    if heard and any(isinstance(change, Incident) for change in heard):
+    if incident is not None:
         used += 1
+    if step.settings.follows_meta and isinstance(event, AccountEvent) and locks.concerns(event):
+        used += _lock(step, event, incident, _later(moment, used))
     changed = tuple(step.changes[before_changes:])
     step.facts.append(
         Fact(
@@ -128,13 +132,24 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     return _derive(step, event, advance, moment, used)
 
 
+def _lock(step: Step, event: AccountEvent, incident: Incident | None, moment: Moment) -> int:
+    """Let Meta's own word place or lift its locks, unless it has said something newer meanwhile."""
+    for state in states.said(event):
+        known = step.states.get(state.key) or step.memory.states.get(state.key)
+        if known is not None and known.said_at > event.occurred_at:
+            return 0
+    step.standing, changes = locks.hear(step.standing, event, incident, moment)
+    step.learn(changes)
+    return len(changes)
+
+
 def _leaked(step: Step, advance: Advance | None) -> str:
     """Return the rule of a pause that a message which is heard of for the first time should not have passed."""
     if advance is None or advance.before is not None or not (step.standing.wide or step.standing.narrow):
         return ""
     message = advance.message
-    narrow = {"template": message.template, "campaign": message.campaign, "recipient": message.recipient}
-    held = gate.stopped(standing.concerning(step.standing, **narrow), message, step.memory.wabas)
+    ask = gate.asked_for(message)
+    held = gate.stopped(standing.concerning(step.standing, **gate.narrow(ask)), message, step.memory.wabas)
     return next((pause.rule for pause in held if pause.since < message.started_at), "")
 
 

@@ -7,6 +7,7 @@ receipt. A `recipient` is always a keyed hash, never a number. `key` identifies 
 import msgspec
 
 from monitor.account import UNSPECIFIC, Detail
+from monitor.probes import Probe
 
 
 class MetaError(msgspec.Struct, frozen=True, gc=False):
@@ -179,11 +180,16 @@ class PausePlaced(msgspec.Struct, frozen=True, tag="pause_placed"):
 
 
 class PauseReleased(msgspec.Struct, frozen=True, tag="pause_released"):
-    """An operator resumed."""
+    """An operator resumed: at once, or by a `probe` from then on.
+
+    With `reinstated_seconds` the finding is judged: for so long it is noted if it comes again, and stops nothing.
+    """
 
     actor: str
     reason: str
     pause_id: str
+    probe: Probe | None = None
+    reinstated_seconds: float | None = None
 
 
 class FlagResolved(msgspec.Struct, frozen=True, tag="flag_resolved"):

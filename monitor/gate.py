@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from monitor.actions import Pause, is_in_force, rate, was_in_force
+from monitor.actions import META, OPERATOR, SCOPES, Pause, is_in_force, limit, was_in_force
 from monitor.messages import Message
 
 LANES_OF = {
@@ -19,6 +19,9 @@ LANES_OF = {
 REPLIES = frozenset({"free_form", "reply", "service"})  # kinds that go out only inside a customer's open window
 EVERY_LANE = frozenset({"all", "business_initiated", "marketing"})
 ASK_AGAIN_SECONDS = 60  # Retry-After of a pause without an end
+RULES = "rules"
+KEYS = (OPERATOR, RULES, META)
+"""Who must permit a send, each for itself: a human, the rules, and Meta's own word on what it takes at all."""
 _SEND_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/([0-9A-Za-z_-]{1,64})/(?:messages|marketing_messages)/?")
 _GRAPH_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/[^?#]*")
 
@@ -37,14 +40,15 @@ class Ask(msgspec.Struct, frozen=True):
     kind: str = ""
     country: str = ""
     campaign: str = ""
+    language: str = ""
     is_send: bool = True
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """The answer: `reason` is one snake_case word; `pause` is the one that denies, or that slows down.
 
-    A `warning` allows, and says what Meta will probably refuse. `per_second` is the rate of the slowest throttle, which
-    is kept by whoever counts the sends.
+    `others` deny too. A `warning` allows, and says what Meta will probably refuse. `limits` are those that let through
+    so many messages `per_second` or a `share` of them, which is kept by whoever counts the sends.
     """
 
     allow: bool
@@ -53,6 +57,9 @@ class Verdict(msgspec.Struct, frozen=True):
     retry_after_seconds: int | None = None
     warning: str = ""
     per_second: float | None = None
+    share: float | None = None
+    limits: tuple[Pause, ...] = ()
+    others: tuple[Pause, ...] = ()
 
 
 NOT_PAUSED = Verdict(True, "not_paused")
@@ -72,29 +79,36 @@ def decide(
 
     `is_window_open` says whether a number may answer a person freely.
 
-    Of several pauses the one that ends last denies, so that Retry-After is not a lie.
+    Of several pauses the one that ends last is named first, so that Retry-After is not a lie; of those that end alike
+    the most specific.
     """
     if not ask.is_send:
         return NOT_A_SEND
     lanes = _lanes(ask)
     waba_id = ask.waba_id or wabas.get(ask.phone_number_id, "")
-    strictest: Pause | None = None
-    slowest: Pause | None = None
-    for pause in pauses:
-        if pause.lane not in lanes or not is_in_force(pause, now) or not _concerns(pause, ask, waba_id, wabas):
-            continue
-        if pause.per_second is not None:
-            slowest = pause if slowest is None or rate(pause, now) < rate(slowest, now) else slowest
-        elif strictest is None or _end(pause) > _end(strictest):
-            strictest = pause
-    if strictest is None and slowest is not None:
-        return Verdict(True, "throttled", slowest, per_second=rate(slowest, now))
-    if strictest is None:
-        is_free = ask.kind in REPLIES and ask.recipient and ask.phone_number_id
-        is_closed = is_free and not is_window_open(ask.phone_number_id, ask.recipient)
-        return WINDOW_CLOSED if is_closed else NOT_PAUSED
-    seconds = ASK_AGAIN_SECONDS if strictest.until is None else max(1, math.ceil(strictest.until - now))
-    return Verdict(False, f"paused_{strictest.scope}", strictest, seconds)
+    concerned = [
+        pause
+        for pause in pauses
+        if pause.lane in lanes and is_in_force(pause, now) and _concerns(pause, ask, waba_id, wabas)
+    ]
+    if concerned:
+        return _held(concerned, now)
+    is_free = ask.kind in REPLIES and ask.recipient and ask.phone_number_id
+    is_closed = is_free and not is_window_open(ask.phone_number_id, ask.recipient)
+    return WINDOW_CLOSED if is_closed else NOT_PAUSED
+
+
+def key_of(pause: Pause) -> str:
+    """Return whose key a pause turns: a human's, the rules' or Meta's."""
+    return pause.rule if pause.rule in {OPERATOR, META} else RULES
+
+
+def may_release(pause: Pause) -> list[str]:
+    """Return who or what ends a pause: operator, time, rule (once its firing is clear) or meta."""
+    ends = ["meta"] if pause.rule == META else []
+    ends += ["rule"] if pause.until_cleared else []
+    ends += ["time"] if pause.until is not None else []
+    return [*ends, "operator"]
 
 
 def from_uri(uri: str) -> Ask:
@@ -119,7 +133,17 @@ def _lanes(ask: Ask) -> frozenset[str]:
 
 def stopped(pauses: Iterable[Pause], message: Message, wabas: Mapping[str, str]) -> Iterator[Pause]:
     """Yield the pauses that were in force when a message was sent, and would have stopped it if they had been asked."""
-    ask = Ask(
+    ask = asked_for(message)
+    for pause in pauses:
+        if pause.per_second is None and was_in_force(pause, message.started_at):
+            as_it_was = msgspec.structs.replace(pause, released_at=None)
+            if not decide([as_it_was], ask, wabas, message.started_at).allow:
+                yield pause
+
+
+def asked_for(message: Message) -> Ask:
+    """Return the ask that a message would have been."""
+    return Ask(
         phone_number_id=message.phone_number_id,
         waba_id=message.waba_id,
         category=message.category,
@@ -127,11 +151,6 @@ def stopped(pauses: Iterable[Pause], message: Message, wabas: Mapping[str, str])
         recipient=message.recipient,
         campaign=message.campaign,
     )
-    for pause in pauses:
-        if pause.per_second is None and was_in_force(pause, message.started_at):
-            as_it_was = msgspec.structs.replace(pause, released_at=None)
-            if not decide([as_it_was], ask, wabas, message.started_at).allow:
-                yield pause
 
 
 def untold(ask: Ask, on_error: Mapping[str, str], reason: str) -> Verdict:
@@ -147,7 +166,36 @@ def untold(ask: Ask, on_error: Mapping[str, str], reason: str) -> Verdict:
 
 def narrow(ask: Ask) -> dict[str, str]:
     """Return what an ask says of the scopes whose pauses are found by their id."""
-    return {"template": ask.template, "campaign": ask.campaign, "country": ask.country, "recipient": ask.recipient}
+    pair = pair_of(ask.phone_number_id, ask.recipient)
+    return {
+        "template": ask.template,
+        "campaign": ask.campaign,
+        "country": ask.country,
+        "recipient": ask.recipient,
+        "pair": pair,
+    }
+
+
+def pair_of(phone_number_id: str, recipient: str) -> str:
+    """Return the id of the scope of one number and one person, empty where either is not known."""
+    return f"{phone_number_id}|{recipient}" if phone_number_id and recipient else ""
+
+
+def _held(pauses: list[Pause], now: float) -> Verdict:
+    """Return the verdict of pauses that concern an ask: those that stop it, else those that let some through."""
+    limits = [(allowed, pause) for pause in pauses if (allowed := limit(pause, now)) is not None]
+    if len(limits) == len(pauses):
+        allowed, slowest = min(limits, key=lambda one: (one[0].per_second is None, one[0].per_second, one[0].share))
+        return Verdict(
+            True, allowed.name, slowest, per_second=allowed.per_second, share=allowed.share,
+            limits=tuple(pause for _, pause in limits),
+        )  # fmt: skip
+    limiting = {pause.id for _, pause in limits}
+    stopping = [pause for pause in pauses if pause.id not in limiting]
+    stopping.sort(key=lambda pause: (_end(pause), SCOPES.index(pause.scope)), reverse=True)
+    last = stopping[0]
+    seconds = ASK_AGAIN_SECONDS if last.until is None else max(1, math.ceil(_end(last) - now))
+    return Verdict(False, f"paused_{last.scope}", last, seconds, others=tuple(stopping[1:]))
 
 
 def throttled(verdict: Verdict, wait_seconds: float) -> Verdict:
@@ -172,16 +220,22 @@ def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) ->
         case "category":
             return ask.category in {pause.scope_id, ""} and ask.kind not in REPLIES
         case "template":
-            return pause.scope_id == ask.template
+            is_language = not pause.language or ask.language in {pause.language, ""}
+            return pause.scope_id == ask.template and is_language
         case "campaign":
             return pause.scope_id == ask.campaign
         case "country":
             return pause.scope_id == ask.country
         case "recipient":
             return pause.scope_id == ask.recipient
+        case "pair":
+            return pause.scope_id == pair_of(ask.phone_number_id, ask.recipient)
         case _:
             return True
 
 
 def _end(pause: Pause) -> float:
+    """Return when a pause stops stopping everything."""
+    if pause.probe is not None:
+        return pause.probe.from_at
     return math.inf if pause.until is None else pause.until

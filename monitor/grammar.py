@@ -1,6 +1,5 @@
 """What a rules file may say, as pydantic reads it."""
 
-import re
 import typing
 from typing import Annotated, Any, Literal
 
@@ -46,9 +45,6 @@ Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}
 Scalar = pydantic.StrictInt | pydantic.StrictStr | pydantic.StrictBool
 
 
-_RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)/([smh])", re.ASCII)
-
-
 class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -90,10 +86,7 @@ def _form(value: Any) -> str:
 
 
 def _rate(value: Any) -> float:
-    found = _RATE.fullmatch(value) if isinstance(value, str) else None
-    if found is None or float(found[1]) <= 0:
-        raise ValueError("not a rate: write messages a second, minute or hour as 10/s, 30/m or 500/h")
-    return float(found[1]) / {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+    return durations.rate(value if isinstance(value, str) else "")
 
 
 def _listed(value: Any) -> Any:
@@ -126,7 +119,7 @@ Rate = Annotated[
     pydantic.BeforeValidator(_rate, json_schema_input_type=str),
     pydantic.WithJsonSchema({"type": "string", "description": "A rate: 10/s, 30/m, 500/h"}),
 ]
-ScopeName = Literal["all", "waba", "phone_number", "template", "category", "campaign", "country", "recipient"]
+ScopeName = Literal["all", "waba", "phone_number", "template", "category", "campaign", "country", "recipient", "pair"]
 LaneName = Literal["all", "business_initiated", "marketing"]
 
 
@@ -192,6 +185,24 @@ class ChangeSpec(_Strict):
     after: Values | None = pydantic.Field(default=None, alias="to")
 
 
+class BackoffSpec(_Strict):
+    """How much longer a pause becomes with each time that it was not long enough."""
+
+    factor: Annotated[float, pydantic.Field(gt=1, le=100, allow_inf_nan=False)]
+    most: Annotated[Seconds, pydantic.Field(gt=0)]
+
+
+class ProbeSpec(_Strict):
+    """How sending comes back after a pause: `rate` for a while, then 5 % and 25 % of all sends for `ramp` each.
+
+    The next signal meanwhile pauses again.
+    """
+
+    rate: Rate
+    seconds: Annotated[Seconds, pydantic.Field(gt=0)] = pydantic.Field(default=600.0, alias="for")
+    ramp: Annotated[Seconds, pydantic.Field(gt=0)] = 600.0
+
+
 class PauseSpec(_Strict):
     """Stop outbound sending in a scope, for a duration, until someone resumes or until the rule is clear."""
 
@@ -199,11 +210,17 @@ class PauseSpec(_Strict):
     lane: LaneName = "all"
     seconds: Annotated[Seconds, pydantic.Field(gt=0)] | None = pydantic.Field(default=None, alias="for")
     until: Literal["resumed", "cleared"] | None = None
+    backoff: BackoffSpec | None = None
+    probe: ProbeSpec | None = None
 
     @pydantic.model_validator(mode="after")
     def _has_one_end(self) -> "PauseSpec":
         if (self.seconds is None) == (self.until is None):
             raise ValueError("say how the pause ends: either `for:` a duration or `until: resumed`")
+        if self.seconds is None and (self.backoff or self.probe):
+            raise ValueError("`backoff:` and `probe:` follow upon `for:` a duration")
+        if self.backoff is not None and self.seconds is not None and self.backoff.most < self.seconds:
+            raise ValueError("`most:` of a backoff can't be shorter than `for:`")
         return self
 
 

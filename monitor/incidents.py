@@ -6,13 +6,12 @@ import msgspec
 
 from monitor import aspects, codes
 from monitor.account import AccountUpdate, Restriction
-from monitor.actions import Incident, Moment, Pause, Witness, is_in_force
+from monitor.actions import META, Incident, Moment, Pause, Witness, is_in_force
 from monitor.codes import Catalogue
 from monitor.events import AccountEvent, MetaEvent
 
 CLASS = "policy_block"
 QUIET_SECONDS = 86400.0  # without an end of Meta's and a pause, an incident is over after a day of silence
-META = "meta"
 _HITS = frozenset({"waba", "business", "phone_number"})  # a block of one recipient or country is no incident
 _BANS = frozenset({"DISABLE", "SCHEDULE_FOR_DISABLE"})
 _MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"})

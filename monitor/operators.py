@@ -7,13 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from monitor import incidents
-from monitor.actions import Alert, AuditEntry, Evidence, Flag, Incident, Moment, Pause, is_in_force
+from monitor import incidents, probes
+from monitor.actions import OPERATOR, Alert, AuditEntry, Evidence, Flag, Incident, Moment, Pause, is_in_force
 from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, PersonForgotten, RulesLoaded
 from monitor.firings import Firing
+from monitor.probes import Probe
 from monitor.standing import Change, Standing, apply, in_order
-
-OPERATOR = "operator"  # stands for the rule's name on a pause that a human placed
 
 
 def place(standing: Standing, act: PausePlaced, moment: Moment) -> tuple[Standing, list[Change]]:
@@ -40,15 +39,29 @@ def release(standing: Standing, act: PauseReleased, moment: Moment) -> tuple[Sta
     pause = standing.pauses.get(act.pause_id)
     if pause is None or not is_in_force(pause, moment.now):
         return standing, [audit(moment, act.actor, "resume_without_effect", act.pause_id, act.reason)]
+    if act.probe is not None:
+        return _probed(standing, pause, act.probe, act, moment)
     after = released(pause, act.actor, act.reason, moment.now)
+    if act.reinstated_seconds is not None:
+        after = msgspec.structs.replace(after, reinstated_until=moment.now + act.reinstated_seconds)
     standing = apply(standing, after)
-    changes: list[Change] = [after, audit(moment, act.actor, "resume", pause.id, act.reason)]
+    note = "resume" if act.reinstated_seconds is None else "reinstate"
+    changes: list[Change] = [after, audit(moment, act.actor, note, pause.id, act.reason)]
     incident = standing.incidents.get(pause.incident_id)
     if incident is not None and incident.closed_at is None and not paused_by(standing, incident, moment.now):
         closed = incidents.closed(incident, act.actor, act.reason, moment.now)
         standing = apply(standing, closed)
         changes.append(closed)
     return standing, changes
+
+
+def _probed(
+    standing: Standing, pause: Pause, probe: Probe, act: PauseReleased, moment: Moment
+) -> tuple[Standing, list[Change]]:
+    """Let sending come back by trial: from now on a little, and nothing again on the next signal."""
+    probe = msgspec.structs.replace(probe, from_at=moment.now)
+    opened = msgspec.structs.replace(pause, probe=probe, until=probes.ends_at(probe), until_cleared=False)
+    return apply(standing, opened), [opened, audit(moment, act.actor, "probe", pause.id, act.reason)]
 
 
 def close(standing: Standing, act: IncidentClosed, moment: Moment) -> tuple[Standing, list[Change]]:

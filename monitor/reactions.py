@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from monitor import firings
+from monitor import firings, gate
 from monitor.actions import (
     SCOPES,
     Action,
@@ -20,12 +20,13 @@ from monitor.actions import (
 )
 from monitor.firings import Firing, Turn
 from monitor.grammar import FlagSpec, PauseSpec, ThrottleSpec
+from monitor.probes import Probe
 from monitor.rules import Rule
 from monitor.sightings import Sighting, evidence
 
 SOURCES_FROM = 1_000  # the newest sightings that the top sources are counted from
 SOURCES_MOST = 5
-_WIDE = frozenset({"all", "waba", "phone_number", "recipient"})
+_WIDE = frozenset({"all", "waba", "phone_number", "recipient", "pair"})
 
 
 def of(rule: Rule, turn: Turn, matching: Sequence[Sighting]) -> list[Action]:
@@ -79,7 +80,10 @@ def _stop(rule: Rule, spec: PauseSpec | ThrottleSpec, firing: Firing) -> PauseAc
         waba_id="" if scope in _WIDE else newest.waba_id, firing_id=firing.id,
     )  # fmt: skip
     if isinstance(spec, PauseSpec):
-        return msgspec.structs.replace(pause, until_cleared=spec.until == "cleared")
+        factor, most = (spec.backoff.factor, spec.backoff.most) if spec.backoff is not None else (1.0, 0.0)
+        probe = Probe(0.0, spec.probe.rate, spec.probe.seconds, spec.probe.ramp) if spec.probe is not None else None
+        is_cleared = spec.until == "cleared"
+        return msgspec.structs.replace(pause, until_cleared=is_cleared, factor=factor, most_seconds=most, probe=probe)
     steps, step_seconds = (spec.restore.steps, spec.restore.every) if spec.restore is not None else (0, 0.0)
     seconds = spec.seconds + steps * step_seconds
     return msgspec.structs.replace(pause, seconds=seconds, per_second=spec.rate, steps=steps, step_seconds=step_seconds)
@@ -98,6 +102,7 @@ def _told_scope(asked: str, newest: Evidence) -> tuple[str, str]:
         "campaign": newest.campaign,
         "country": newest.country,
         "recipient": newest.recipient,
+        "pair": gate.pair_of(newest.phone_number_id, newest.recipient),
     }
     if asked != "all":
         for scope in SCOPES[SCOPES.index(asked) :]:

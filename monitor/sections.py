@@ -253,7 +253,12 @@ def _same_in_all(value: Any) -> Any:
 
 
 class GateConfig(_Strict):
-    """How the gate answers when it can't tell: before what stands is loaded, or when its own code fails."""
+    """How the gate answers when it can't tell, and whether Meta's own word on account and templates stops sending.
+
+    It can't tell before what stands is loaded, or when its own code fails.
+    """
+
+    follow_meta: bool = True
 
     on_error: Annotated[OnError, pydantic.BeforeValidator(_same_in_all, json_schema_input_type=OnError | _OnError)] = (
         OnError()

@@ -11,11 +11,23 @@ import msgspec
 from immutables import Map
 
 from monitor import incidents
-from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend, alert_ended_at, is_in_force
+from monitor.actions import (
+    Alert,
+    AuditEntry,
+    Flag,
+    Incident,
+    Pause,
+    Resend,
+    alert_ended_at,
+    is_in_force,
+    is_reinstated,
+)
 from monitor.firings import Firing
 
 KEPT_SECONDS = 900.0  # how long what is over stays in memory: alerts go on being sent as resolved meanwhile
-NARROW = frozenset({"template", "campaign", "country", "recipient"})  # scopes that an ask meets by their id only
+NARROW = frozenset(
+    {"template", "campaign", "country", "recipient", "pair"}
+)  # scopes that an ask meets by their id only
 _R = TypeVar("_R")
 Change = Pause | Flag | Alert | Resend | Incident | Firing | AuditEntry
 
@@ -75,6 +87,7 @@ def about(record: Pause | Flag | Alert) -> Hashable:
         case Pause():
             return (
                 "pause", record.rule, record.scope, record.scope_id, record.lane, record.waba_id, record.per_second,
+                record.language,
             )  # fmt: skip
         case Flag():
             return ("flag", record.rule, tuple(sorted(record.group.items())))
@@ -95,6 +108,10 @@ def concerning(standing: Standing, **asked: str) -> Iterator[Pause]:
             yield from standing.narrow.get(pair, Map()).values()
 
 
+def _is_kept(pause: Pause, since: float) -> bool:
+    return is_in_force(pause, since) or is_reinstated(pause, since)
+
+
 def forget(standing: Standing, now: float) -> Standing:
     """Return the standing without what has been over for long; an alert keeps its pauses."""
     since = now - KEPT_SECONDS
@@ -106,7 +123,7 @@ def forget(standing: Standing, now: float) -> Standing:
     alerts = [one for one in stands.alerts.values() if is_recent(alert_ended_at(one, pauses, now))]
     lasting = [one for one in stands.incidents.values() if is_recent(incidents.ended_at(one, pauses, now))]
     needed = {pause_id for alert in alerts for pause_id in alert.pause_ids}
-    kept = [one for one in pauses.values() if is_in_force(one, since) or one.id in needed]
+    kept = [one for one in pauses.values() if _is_kept(one, since) or one.id in needed]
     flags = [one for one in stands.flags.values() if is_recent(one.resolved_at)]
     is_all = (len(kept), len(flags), len(alerts), len(lasting)) == (
         len(pauses), len(stands.flags), len(stands.alerts), len(stands.incidents),

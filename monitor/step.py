@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True):
     naming: Naming
     reply_seconds: float
     resend_by_catalogue: bool
+    follows_meta: bool = False
 
 
 class Known(msgspec.Struct):

@@ -24,10 +24,11 @@ def settings(
     catalogue: Catalogue | None = None,
     reply_seconds: float = 86400.0,
     by_catalogue: bool = True,
+    follows_meta: bool = False,
 ) -> Settings:
     """Return settings with the core rules."""
     plan = engine.plan(rule_files.load([("rules.yml", text)]), catalogue or codes.catalogue())
-    return Settings(plan, policy, naming or Naming(), reply_seconds, by_catalogue)
+    return Settings(plan, policy, naming or Naming(), reply_seconds, by_catalogue, follows_meta)
 
 
 def statements(metrics: Metrics, memory: Memory, now: float = 0.0) -> Statements:

@@ -129,7 +129,7 @@ async def test_the_same_rules_do_in_a_backtest_what_they_did(journal: Path) -> N
     found = (memory.standing.pauses, memory.standing.flags, memory.firings)
     again = [sorted(json.dumps(one) for one in json.loads(msgspec.json.encode(list(part.values())))) for part in found]
     assert again == [sorted(map(json.dumps, part)) for part in json.loads((journal.parent / "live").read_bytes())]
-    assert len(memory.standing.pauses) == 1
+    assert {pause.rule for pause in memory.standing.pauses.values()} == {"policy_block", "pair_exceeded"}
     assert len(memory.firings) >= 3
 
 
@@ -143,7 +143,7 @@ async def test_the_command_prints_a_table_or_json(journal: Path) -> None:
     assert "would have been stopped" in table.output
     effects = {effect["rule"]: effect for effect in json.loads(as_json.output)["effects"]}
     assert effects["duplicate_burst"]["actions"] == {"flag": 2, "alert": 2}
-    assert effects["pair_exceeded"]["actions"] == {"throttle": 6}
+    assert effects["pair_exceeded"]["actions"] == {"pause": 6}
     assert nothing.exit_code == 2
 
 

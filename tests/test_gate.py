@@ -152,7 +152,7 @@ def test_a_narrow_scope_counts_within_its_account() -> None:
 def test_a_bucket_lets_through_as_many_as_its_rate() -> None:
     rates, held = Rates(), throttle(2.0)
 
-    waits = [rates.take(held, 2.0, 100.0 + number / 10) for number in range(30)]
+    waits = [rates.take([held], 100.0 + number / 10) for number in range(30)]
 
     assert waits.count(0.0) == 2 + 5  # what was saved up, and three seconds at two a second
     assert 0.0 < max(waits) <= 0.5
@@ -161,7 +161,7 @@ def test_a_bucket_lets_through_as_many_as_its_rate() -> None:
 def test_a_slow_rate_still_lets_one_through() -> None:
     rates, held = Rates(), throttle(1 / 60)
 
-    first, second, third = (rates.take(held, 1 / 60, at) for at in (0.0, 30.0, 61.0))
+    first, second, third = (rates.take([held], at) for at in (0.0, 30.0, 61.0))
 
     assert (first, second > 0, third) == (0.0, True, 0.0)
 

@@ -436,3 +436,77 @@ async def test_a_gateway_s_headers_say_more_of_the_message(app: App) -> None:
 
     assert (strict.status, utility.status, envoy.status, hostile.status) == (403, 200, 200, 403)
     assert (strict.headers["x-gate-code"], strict.headers["retry-after"]) == ("368", "60")
+
+
+async def test_the_verdict_says_which_key_denies_and_who_may_release(app: App) -> None:
+    pause = await block(app)
+    act = {"actor": "ann", "reason": "a test", "phone_number_id": NUMBER, "for": "1h"}
+    assert (await post(app, "/v1/pauses", act)).status == 201
+
+    told = (await get(app, f"/v1/gate/{NUMBER}")).json()
+
+    assert (told["key"], told["keys"]) == ("rules", {"operator": "denies", "rules": "denies", "meta": "permits"})
+    assert (told["pause"]["id"], told["may_release"]) == (pause["id"], ["operator"])
+    assert told["pause"]["evidence"][0]["code"] == 368
+    assert [(one["key"], one["scope"]) for one in told["others"]] == [("operator", "phone_number")]
+
+
+async def test_a_resume_by_probe_lets_a_trickle_through_and_the_next_signal_stops_it(app: App) -> None:
+    pause = await block(app)
+    ask = {"actor": "ann", "reason": "try", "probe": {"rate": "2/h", "for": "10m", "ramp": "10m"}}
+
+    answer = await post(app, f"/v1/pauses/{pause['id']}/resume", ask)
+
+    assert (answer.status, answer.json()["pause"]["stage"]) == (200, "half_open")
+    first, second = [await get(app, f"/v1/gate/{NUMBER}") for _ in range(2)]
+    assert (first.status, first.json()["reason"], first.json()["keys"]["rules"]) == (200, "half_open", "limits")
+    assert (second.status, second.json()["reason"]) == (403, "half_open")
+
+    item = payloads.status("wamid.blocked", "failed", time.time() + 1, codes=(368,))
+    await hear(app, payloads.change(NUMBER, statuses=[item]))
+
+    denied = await get(app, f"/v1/gate/{NUMBER}")
+    assert (denied.status, denied.json()["reason"]) == (403, "paused_waba")
+
+
+async def test_a_reinstated_finding_stops_nothing_and_is_no_longer_listed(app: App) -> None:
+    pause = await block(app)
+    ask = {"actor": "ann", "reason": "a false alarm", "reinstate_for": "1h"}
+
+    answer = await post(app, f"/v1/pauses/{pause['id']}/resume", ask)
+    item = payloads.status("wamid.blocked", "failed", time.time() + 1, codes=(368,))
+    await hear(app, payloads.change(NUMBER, statuses=[item]))
+
+    assert answer.json()["pause"]["stage"] == "reinstated"
+    assert (await get(app, f"/v1/gate/{NUMBER}")).status == 200
+    assert (await get(app, "/v1/pauses")).json()["pauses"] == []
+    (known,) = (await get(app, "/v1/pauses?all=true")).json()["pauses"]
+    assert known["evidence_count"] == 2
+    assert "reinstate" in [entry["action"] for entry in (await get(app, "/v1/audit")).json()["audit"]]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"probe": True, "reinstate_for": "1h"}, "either"),
+        ({"probe": {"rate": "fast"}}, "probe.rate"),
+        ({"probe": {"for": "0s"}}, "probe.for"),
+        ({"reinstate_for": "soon"}, "reinstate_for"),
+    ],
+)
+async def test_a_resume_that_can_t_be_read_is_refused(app: App, more: dict[str, Any], told: str) -> None:
+    pause = await block(app)
+
+    answer = await post(app, f"/v1/pauses/{pause['id']}/resume", {"actor": "ann", "reason": "x", **more})
+
+    assert (answer.status, told in answer.json()["message"]) == (422, True)
+
+
+async def test_meta_s_own_word_stops_a_template_without_any_rule(app: App) -> None:
+    value = {"event": "PAUSED", "message_template_id": 7, "message_template_name": "offer"}
+    await hear(app, {"field": "message_template_status_update", "value": value})
+
+    denied = await get(app, f"/v1/gate?phone_number_id={NUMBER}&waba_id={WABA}&template=offer&language=en")
+
+    assert (denied.status, denied.json()["key"], denied.json()["may_release"]) == (403, "meta", ["meta", "operator"])
+    assert (await get(app, f"/v1/gate?phone_number_id={NUMBER}&template=other")).status == 200

@@ -1,11 +1,12 @@
 """Commands that act on what stands in a running sidecar: pauses, flags, incidents, resends."""
 
+from typing import Any
 from urllib.parse import quote
 
 import click
 
-from monitor.actions import SCOPES
 from monitor.cli import client
+from monitor.web.asks import PLACED_SCOPES
 
 
 @click.command()
@@ -46,12 +47,12 @@ def pauses() -> None:
 def list_pauses(is_all: bool, as_json: bool, url: str, token: str | None) -> None:
     """List the pauses in force."""
     answer = client.call("GET", url, f"/v1/pauses?all={str(is_all).lower()}", token)
-    columns = ("id", "scope", "scope_id", "lane", "per_second", "rule", "code", "since", "until", "reason")
+    columns = ("id", "key", "scope", "scope_id", "lane", "stage", "rule", "code", "since", "until", "reason")
     client.show(answer, "pauses", columns, as_json, "Nothing is paused.")
 
 
 @pauses.command("add")
-@click.option("--scope", required=True, type=click.Choice(SCOPES))
+@click.option("--scope", required=True, type=click.Choice(PLACED_SCOPES))
 @click.option("--id", "scope_id", default="", help="The account's, number's or template's id.")
 @click.option("--lane", default="all", show_default=True, type=click.Choice(["all", "business_initiated", "marketing"]))
 @click.option("--for", "seconds", help="How long, as 30m or 2d; otherwise until someone resumes.")
@@ -79,17 +80,40 @@ def add_pause(
 
 @pauses.command()
 @click.argument("pause_id")
+@click.option("--probe", "is_probed", is_flag=True, help="Come back by trial: a trickle, then 5 %, then 25 %.")
+@click.option("--probe.rate", "rate", default="6/m", show_default=True, help="The trickle.")
+@click.option("--probe.for", "seconds", default="10m", show_default=True, help="How long it lasts.")
+@click.option("--probe.ramp", "ramp", default="10m", show_default=True, help="How long each share lasts.")
+@click.option(
+    "--reinstate-for", "reinstate_for", help="Judge the finding: for so long it stops nothing though it comes again."
+)
 @client.actor_option
 @client.reason_option
 @client.json_option
 @client.url_option
 @client.token_option
-def resume(pause_id: str, actor: str, reason: str, as_json: bool, url: str, token: str | None) -> None:
+def resume(
+    pause_id: str,
+    is_probed: bool,
+    rate: str,
+    seconds: str,
+    ramp: str,
+    reinstate_for: str | None,
+    actor: str,
+    reason: str,
+    as_json: bool,
+    url: str,
+    token: str | None,
+) -> None:
     """Release the pause PAUSE_ID."""
-    answer = client.call(
-        "POST", url, f"/v1/pauses/{quote(pause_id, safe='')}/resume", token, {"actor": actor, "reason": reason}
-    )
-    client.say(answer, as_json, f"Released: {pause_id}")
+    ask: dict[str, Any] = {"actor": actor, "reason": reason}
+    if is_probed:
+        ask["probe"] = {"rate": rate, "for": seconds, "ramp": ramp}
+    if reinstate_for is not None:
+        ask["reinstate_for"] = reinstate_for
+    answer = client.call("POST", url, f"/v1/pauses/{quote(pause_id, safe='')}/resume", token, ask)
+    done = "Half open" if is_probed else "Reinstated" if reinstate_for is not None else "Released"
+    client.say(answer, as_json, f"{done}: {pause_id}")
 
 
 @click.group(invoke_without_command=True)

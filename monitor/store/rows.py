@@ -121,10 +121,11 @@ def _put(connection: sqlite3.Connection, change: Change) -> None:
     match change:
         case Pause():
             ends = [end for end in (change.released_at, change.until) if end is not None]
+            over_at = change.reinstated_until or min(ends, default=None)
             connection.execute(
                 """INSERT INTO pauses VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
                 over_at = excluded.over_at, record = excluded.record""",
-                (change.id, change.since, min(ends, default=None), _encode(change)),
+                (change.id, change.since, over_at, _encode(change)),
             )
         case Flag():
             connection.execute(

@@ -18,8 +18,8 @@ from monitor.store.protocol import Store
 from monitor.web import answers
 from monitor.web.acts import Acts
 from monitor.web.answers import Refusal, guarded
-from monitor.web.asks import AckAsk, ClaimAsk, PauseAsk, Signed, end_of, positive, scope_of
-from monitor.web.gate import pause_described
+from monitor.web.asks import AckAsk, ClaimAsk, PauseAsk, ResumeAsk, Signed, end_of, positive, probe_of, scope_of
+from monitor.web.gate import described_at
 
 DUE_MOST = 2_000  # resends looked at for one claim: paused ones are passed over
 
@@ -56,6 +56,8 @@ class Api:
         """List pauses, newest first; those in force unless `all=true`."""
         active_at = None if request.query_params.get("all") == "true" else self._clock()
         page = await self._store.pauses(*answers.paging(request), active_at=active_at)
+        if active_at is not None:  # a reinstated finding is still known, and stops nothing
+            page = msgspec.structs.replace(page, items=[one for one in page.items if is_in_force(one, active_at)])
         return answers.page("pauses", page, self._shown_pause)
 
     async def place_pause(self, request: Request) -> Response:
@@ -70,15 +72,17 @@ class Api:
         return answers.json({"pause": self._shown_pause(pause)} if pause else {}, 201)
 
     async def resume(self, request: Request) -> Response:
-        """Release a pause; 409 where it is over already."""
-        ask = await answers.read(request, Signed)
+        """Release a pause, at once or by a probe, or reinstate what it found; 409 where it is over already."""
+        ask = await answers.read(request, ResumeAsk)
+        probe = probe_of(ask)
+        reinstated_seconds = None if ask.reinstate_for is None else positive(ask.reinstate_for, "reinstate_for")
         pause_id = request.path_params["pause_id"]
         pause = await self._store.pause(pause_id)
         if pause is None:
             raise Refusal(404, "unknown_pause", f"there is no pause {pause_id}")
         if not is_in_force(pause, self._clock()):
             raise Refusal(409, "not_in_force", f"pause {pause_id} is over")
-        await self._acts.enact(PauseReleased(ask.actor, ask.reason, pause_id))
+        await self._acts.enact(PauseReleased(ask.actor, ask.reason, pause_id, probe, reinstated_seconds))
         released = await self._store.pause(pause_id)
         return answers.json({"pause": self._shown_pause(released)} if released else {})
 
@@ -184,7 +188,7 @@ class Api:
         return {**msgspec.to_builtins(incident), "first_witness": incident.witnesses[0].origin, "ended_at": ended_at}
 
     def _shown_pause(self, pause: Pause) -> dict[str, Any]:
-        return {**pause_described(pause), "in_force": is_in_force(pause, self._clock())}
+        return described_at(pause, self._clock())
 
 
 def _shown_message(message: Message) -> dict[str, Any]:

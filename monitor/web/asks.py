@@ -6,10 +6,12 @@ import msgspec
 
 from monitor import durations
 from monitor.actions import LANES, SCOPES
+from monitor.probes import Probe
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 LEASE_SECONDS = 300.0
+PLACED_SCOPES = tuple(scope for scope in SCOPES if scope != "pair")  # a pair's id is made of hashes
 
 
 class AskError(ValueError):
@@ -35,6 +37,23 @@ class PauseAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lane: ShortText = "all"
     seconds: ShortText | None = msgspec.field(default=None, name="for")
     until: Literal["resumed"] | None = None
+
+
+class ProbeAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How sending comes back by trial: `rate` `for` a while, then 5 % and 25 % of all sends for `ramp` each."""
+
+    rate: ShortText = "6/m"
+    seconds: ShortText = msgspec.field(default="10m", name="for")
+    ramp: ShortText = "10m"
+
+
+class ResumeAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Release a pause, at once or by a `probe`; or judge what it found: it stops nothing `reinstate_for` so long."""
+
+    actor: Text
+    reason: Text
+    probe: ProbeAsk | bool = False
+    reinstate_for: ShortText | None = None
 
 
 class ClaimAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,8 +87,8 @@ def scope_of(ask: PauseAsk) -> tuple[str, str]:
     named = [scope for scope, scope_id in given.items() if scope_id]
     scope = ask.scope or ("phone_number" if ask.phone_number_id else named[0] if named else "")
     scope_id = ask.scope_id or given.get(scope, "")
-    if scope not in SCOPES:
-        raise AskError(f"scope must be one of {', '.join(SCOPES)}")
+    if scope not in PLACED_SCOPES:
+        raise AskError(f"scope must be one of {', '.join(PLACED_SCOPES)}")
     if (scope == "all") == bool(scope_id):
         raise AskError("scope_id is needed" if scope != "all" else "scope all takes no scope_id")
     if ask.lane not in LANES:
@@ -84,6 +103,20 @@ def end_of(ask: PauseAsk, now: float) -> float | None:
     if ask.until is not None:
         raise AskError("say either for or until")
     return now + positive(ask.seconds, "for")
+
+
+def probe_of(ask: ResumeAsk) -> Probe | None:
+    """Return the probe that is asked for, to begin when it takes effect; raise AskError for what can't be read."""
+    if ask.probe is False:
+        return None
+    if ask.reinstate_for is not None:
+        raise AskError("say either probe or reinstate_for")
+    asked = ProbeAsk() if ask.probe is True else ask.probe
+    try:
+        per_second = durations.rate(asked.rate)
+    except ValueError as error:
+        raise AskError(f"probe.rate: {error}") from None
+    return Probe(0.0, per_second, positive(asked.seconds, "probe.for"), positive(asked.ramp, "probe.ramp"))
 
 
 def positive(text: str, name: str) -> float:

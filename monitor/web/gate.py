@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from monitor import countries, durations, gate, logs, pseudonyms
-from monitor.actions import Pause
+from monitor.actions import Pause, is_in_force, is_reinstated, limit
 from monitor.gate import Ask, Verdict
 from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
@@ -18,7 +18,9 @@ BLOCKED = 368
 WAIT_MOST_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 0.05
 WAITING_MOST = 1_000  # questions that are held at once; further ones are answered as things stand
-_KNOWN = frozenset({"phone_number_id", "waba_id", "category", "template", "recipient", "kind", "country", "campaign"})
+_KNOWN = frozenset(
+    {"phone_number_id", "waba_id", "category", "template", "recipient", "kind", "country", "campaign", "language"}
+)
 _CATEGORIES = frozenset(gate.LANES_OF)
 _TOLD = b"x-gate-"
 _TELLABLE = _KNOWN - {"phone_number_id", "waba_id"}
@@ -73,7 +75,7 @@ class GateEndpoint:
                 self._waiting -= 1
             verdict = self.decide(ask)
         self._count("allow" if verdict.allow else "deny", verdict.reason)
-        if verdict.allow and verdict.per_second is not None:
+        if verdict.allow and verdict.limits:
             await _answer(send, 200, _encode(described(verdict)), [])
             return
         if verdict.allow:
@@ -101,8 +103,8 @@ class GateEndpoint:
                 now,
                 lambda number, person: self._is_window_open(number, person, now),
             )
-            if verdict.per_second is not None and verdict.pause is not None:
-                wait_seconds = self._rates.take(verdict.pause, verdict.per_second, now)
+            if verdict.limits:
+                wait_seconds = self._rates.take(verdict.limits, now)
                 verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
         except Exception:  # noqa: BLE001 (the gate's own fault must not decide by a 500: the configuration does)
             logs.get().exception("gate_failed")
@@ -141,11 +143,16 @@ def described(verdict: Verdict) -> dict[str, Any]:
     shown = {
         "allow": verdict.allow,
         "reason": verdict.reason,
+        "key": gate.key_of(pause),
+        "keys": _keys(verdict),
         "rule": pause.rule,
         "pause": pause_described(pause),
+        "may_release": gate.may_release(pause),
+        "others": [_in_short(other) for other in verdict.others],
         "retry_after_seconds": verdict.retry_after_seconds,
     }
-    return shown if verdict.per_second is None else {**shown, "per_second": verdict.per_second}
+    limits = {"per_second": verdict.per_second, "share": verdict.share}
+    return {**shown, **{name: value for name, value in limits.items() if value is not None}}
 
 
 def pause_described(pause: Pause) -> dict[str, Any]:
@@ -156,6 +163,29 @@ def pause_described(pause: Pause) -> dict[str, Any]:
     if pause.asked_scope != pause.scope:
         shown["note"] = f"asked for scope {pause.asked_scope}, whose id the event did not tell"
     return shown
+
+
+def described_at(pause: Pause, now: float) -> dict[str, Any]:
+    """Return a pause as the API shows it, with what it does now: `stage` tells a stop from what lets some through."""
+    shown = {**pause_described(pause), "key": gate.key_of(pause), "may_release": gate.may_release(pause)}
+    if not is_in_force(pause, now):
+        return {**shown, "in_force": False, "stage": "reinstated" if is_reinstated(pause, now) else "over"}
+    allowed = limit(pause, now)
+    return {**shown, "in_force": True, "stage": "closed" if allowed is None else allowed.name}
+
+
+def _keys(verdict: Verdict) -> dict[str, str]:
+    """Return what each of the keys says: a send needs all of them."""
+    pauses = [verdict.pause, *verdict.others] if verdict.pause is not None and not verdict.limits else []
+    denying = {gate.key_of(pause) for pause in pauses if pause is not None}
+    limiting = {gate.key_of(pause) for pause in verdict.limits}
+    return {key: "denies" if key in denying else "limits" if key in limiting else "permits" for key in gate.KEYS}
+
+
+def _in_short(pause: Pause) -> dict[str, Any]:
+    told = pause_described(pause)
+    names = ("id", "rule", "scope", "scope_id", "lane", "code", "since", "until")
+    return {"key": gate.key_of(pause), **{name: told[name] for name in names}}
 
 
 def reason_of(verdict: Verdict) -> str:

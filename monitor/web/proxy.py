@@ -98,7 +98,7 @@ class Proxy:
         verdict = self._decide(ask)
         self._count_verdict("allow" if verdict.allow else "deny", verdict.reason)
         if not verdict.allow:
-            self._count_send(number, "throttled" if verdict.per_second is not None else "refused")
+            self._count_send(number, "throttled" if _is_passing(verdict) else "refused")
             await _paused(send, verdict)
             return
 
@@ -191,11 +191,15 @@ def _json(body: bytes) -> Any:
 async def _paused(send: Send, verdict: Verdict) -> None:
     """Answer as Graph does where it refuses, with the code that caused the pause; 429 for what only came too fast."""
     code = verdict.pause.code if verdict.pause is not None else None
-    is_throttled = verdict.per_second is not None
-    status, shown = (429, 130429) if is_throttled else (403, 368)
+    status, shown = (429, 130429) if _is_passing(verdict) else (403, 368)
     retry = str(verdict.retry_after_seconds or 1).encode()
     headers = [(b"retry-after", retry), (b"x-gate-reason", reason_of(verdict).encode())]
     await _refuse(send, status, shown if code is None else code, verdict.reason, reason_of(verdict), headers)
+
+
+def _is_passing(verdict: Verdict) -> bool:
+    """Say whether it is only a matter of a little waiting: a limit, or one person who got too much at once."""
+    return bool(verdict.limits) or (verdict.pause is not None and verdict.pause.scope == "pair")
 
 
 def _unanswered(error: UpstreamError) -> tuple[int, Headers, bytes]:
