@@ -18,6 +18,7 @@ from monitor.document import Mistake, Mistaken
 from monitor.events import RulesLoaded, Tick
 from monitor.exposition import Page
 from monitor.facts import Fact
+from monitor.feed import Feed
 from monitor.metrics import Metrics
 from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
@@ -26,7 +27,7 @@ from monitor.receive import Door, Receiver
 from monitor.rules import RuleSet
 from monitor.senders import Channel
 from monitor.statements import Statements
-from monitor.step import Settings
+from monitor.step import Settings, Step
 from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore, open_store
 from monitor.traces import Traces
@@ -85,6 +86,8 @@ class App:
         self.upstream = Upstream()
         self.outbox = self._outbox(loaded)
         self.page = Page(self.registry)
+        self.feed = Feed(lambda: self.pipeline.memory, self.clock)
+        self.pipeline.on_published = self._tell
         self.internal = internal(self, hash_key)
         self.registry.register(self._readings())
         self.registry.register(self._statements())
@@ -103,6 +106,7 @@ class App:
         newest = await self.store.entry(await self.store.head())
         self._away_seconds = self.clock() - newest.received_at if newest is not None else 0.0
         await self.pipeline.load(self.clock())
+        self.feed.begin(self.pipeline.cursor)
         self.metrics.prepare_rules(self.loaded.rule_set.rules)
         for number in self.pipeline.memory.numbers.values():
             self.metrics.sender(number.waba_id, number.phone_number_id)
@@ -152,7 +156,7 @@ class App:
 
     async def close(self) -> None:
         """Act upon what was journaled, let the outbox settle, and give everything back."""
-        self.is_stopping = True
+        self.stop()
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self.pipeline.reach(await self.store.head())
@@ -169,6 +173,15 @@ class App:
             await asyncio.to_thread(self._tracer.close)
         await self.store.close()
         self.rendering.shutdown(wait=False)
+
+    def stop(self) -> None:
+        """Say that nothing more is wanted: not ready, and whoever follows is let go."""
+        self.is_stopping = True
+        self.feed.close()
+
+    def _tell(self, position: int, step: Step) -> None:
+        heard = [fact.event for fact in step.facts if fact.event is not None and not fact.is_repeated]
+        self.feed.publish(position, step.changes, step.numbers.values(), heard)
 
     def _observe(self, facts: Sequence[Fact]) -> None:
         observe.facts(self.metrics, self._tracer, facts, self.clock())
@@ -281,6 +294,7 @@ class App:
             resends=lambda: self._resends,
             lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
             journal_bytes=self.store.size_bytes,
+            followers=lambda: len(self.feed.followers),
         )
 
     def _statements(self) -> Any:

@@ -127,6 +127,9 @@ class Metrics:
         self.reaction_seconds = self._histogram(
             "monitor_reaction_seconds", "From receipt to the action's commit.", "action", _FAST_BUCKETS
         )
+        self.follower_seconds = self._histogram(
+            "monitor_follower_seconds", "From a pause's commit until a follower said that it has it.", "", _FAST_BUCKETS
+        )
         self.outbox_sends = counter("monitor_outbox_sends", "Attempts to deliver, by outcome.", "destination outcome")
 
     def _make_own_health(self) -> None:

@@ -89,6 +89,7 @@ class Pipeline:
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self.on_step: Callable[[], None] = lambda: None
+        self.on_published: Callable[[int, Step], None] = lambda _position, _step: None
         self._limit = STEP_ENTRIES
         self._ahead: Batch = []
         self._forget_at = 0.0
@@ -182,6 +183,7 @@ class Pipeline:
         self._windows.changed.clear()
         self.cursor = last.position
         self._publish(step, last.received_at)
+        self.on_published(last.position, step)
         self._announce()
         if step.changes:
             await asyncio.sleep(ANSWER_SECONDS)
@@ -213,7 +215,7 @@ class Pipeline:
         count = 0
         started = time.perf_counter()
         for entry in entries:
-            events = self._events(entry)
+            events = self.events(entry)
             batch.append((entry, events))
             count += len(events)
             if count >= STEP_EVENTS:
@@ -223,7 +225,8 @@ class Pipeline:
                 started = time.perf_counter()
         return batch
 
-    def _events(self, entry: Entry) -> Sequence[Event]:
+    def events(self, entry: Entry) -> Sequence[Event]:
+        """Return what an entry says; what our own parser fails on is quarantined."""
         try:
             if entry.kind == WEBHOOK:
                 return parse.delivery(entry.body, entry.received_at, self._pseudonym)

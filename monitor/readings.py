@@ -29,6 +29,7 @@ class Readings:
         resends: Callable[[], Mapping[str, int]],
         lag_events: Callable[[], int],
         journal_bytes: Callable[[], int],
+        followers: Callable[[], int],
     ) -> None:
         self._clock = clock
         self._catalogue = catalogue
@@ -39,6 +40,7 @@ class Readings:
         self._resends = resends
         self._lag_events = lag_events
         self._journal_bytes = journal_bytes
+        self._followers = followers
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, by which a scrape of single names finds them."""
@@ -86,6 +88,7 @@ class Readings:
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_lag_events", "Journal entries not yet acted upon.", value=self._lag_events()
         )
+        yield GaugeMetricFamily("whatsapp_monitor_followers", "Open streams of events.", value=self._followers())
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
         )

@@ -53,6 +53,7 @@ def exported_metrics() -> set[str]:
         backlog=dict,
         resends=dict,
         lag_events=lambda: 0,
+        followers=lambda: 1,
         journal_bytes=lambda: 0,
     )
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}

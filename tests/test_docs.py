@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,18 @@ def test_every_room_has_its_floor_in_the_architecture() -> None:
 
     for file in (ROOT / "monitor").glob("*.py"):
         assert file.stem == "__init__" or f"`{file.stem}`" in text, file.name
+
+
+def test_the_snippets_about_followers_are_those_of_the_examples_that_are_run() -> None:
+    _, loop, task = re.findall(r"```python\n(.*?)```", page("docs/clients.md"), re.DOTALL)
+
+    for snippet, name in ((loop, "plain_loop"), (task, "celery_tasks")):
+        assert textwrap.dedent(snippet).strip() in unindented(page(f"docs/examples/{name}.py"), snippet)
+
+
+def unindented(source: str, snippet: str) -> str:
+    """Return the source shifted left so far that the snippet's first line begins in the first column."""
+    first = snippet.splitlines()[0]
+    (line,) = [line for line in source.splitlines() if line.strip() == first]
+    width = len(line) - len(first)
+    return "\n".join(line[width:] if not line[:width].strip() else line for line in source.splitlines())

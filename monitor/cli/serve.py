@@ -142,7 +142,7 @@ async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket]
         except TimeoutError:
             continue
     is_broken = parts.store.writer.is_broken
-    parts.is_stopping = True
+    parts.stop()
     public.should_exit = internal.should_exit = True
     await asyncio.gather(*serving, return_exceptions=True)
     await parts.close()
@@ -164,7 +164,7 @@ def _on_signals(parts: App, stopping: asyncio.Event, servers: tuple[listeners.Se
             logs.get().warning("gave_up", reason="second_signal")
             sys.stderr.flush()
             signal.raise_signal(signal.SIGKILL)
-        parts.is_stopping = True
+        parts.stop()
         stopping.set()
 
     def reload() -> None:

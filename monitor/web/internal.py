@@ -17,6 +17,7 @@ from monitor.actions import Pause
 from monitor.config import Loaded
 from monitor.document import Mistake
 from monitor.exposition import Page
+from monitor.feed import Feed
 from monitor.gate import Ask
 from monitor.metrics import NUMBERS_MOST, Metrics
 from monitor.pipeline import Pipeline
@@ -27,6 +28,7 @@ from monitor.upstream import Upstream
 from monitor.web.access import Access
 from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
+from monitor.web.events import Events
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.idempotency import FirstAnswers
@@ -51,6 +53,7 @@ class Parts(Protocol):
     rendering: Executor
     clock: Callable[[], float]
     upstream: Upstream
+    feed: Feed
 
     @property
     def store(self) -> Store:
@@ -87,6 +90,9 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             *Campaigns(parts.store, parts.clock).routes(),
             *Rules(parts.store, parts.pipeline, parts.clock).routes(),
             *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+            *Events(
+                parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
+            ).routes(),
             *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
         ]
     )
