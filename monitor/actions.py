@@ -37,7 +37,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """The event that a decision rests on; `position` is its delivery's place in the journal.
 
     `source` is the start of what the application gave as `biz_opaque_callback_data`: the nearest thing to the workflow
-    that sent the message.
+    that sent the message; `caller` who sent it through the proxy, and `trigger` why it looks like a repetition.
     """
 
     position: int
@@ -57,6 +57,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     campaign: str = ""
     restriction: str = ""
     country: str = ""
+    caller: str = ""
+    trigger: str = ""
 
 
 class PauseAction(msgspec.Struct, frozen=True):

@@ -129,9 +129,7 @@ class App:
                 _check_fixed(self.loaded, loaded)
                 if not is_loosening_acknowledged:
                     _check_loosened(self.loaded, loaded)
-                made = destinations.build(
-                    loaded.config, loaded.directory, self.store, lambda: self.pipeline.standing, self.clock
-                )
+                made = destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock)
             except (Mistaken, OSError, ValueError) as error:
                 self.metrics.reloaded(is_successful=False)
                 mistakes = (
@@ -187,9 +185,7 @@ class App:
         observe.facts(self.metrics, self._tracer, facts, self.clock())
 
     def _outbox(self, loaded: Loaded) -> Outbox:
-        made, self._channels = destinations.build(
-            loaded.config, loaded.directory, self.store, lambda: self.pipeline.standing, self.clock
-        )
+        made, self._channels = destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock)
         return self._new_outbox(made)
 
     def _new_outbox(self, made: Sequence[Destination]) -> Outbox:

@@ -10,6 +10,7 @@ from monitor.codes import Catalogue
 from monitor.events import (
     AccountEvent,
     Anomaly,
+    Duplicate,
     ErrorReport,
     InboundMessage,
     MetaError,
@@ -19,6 +20,7 @@ from monitor.events import (
     SendFailed,
     Sent,
     Status,
+    Unsettled,
     kind,
 )
 from monitor.messages import Message
@@ -29,7 +31,9 @@ _NONE = MetaError(None, "", "")
 _EXPIRED = MetaError(EXPIRED_CODE, "", "")
 Facts = dict[str, str]
 _WITH_ERRORS = frozenset({"status", "message", "error", "send_failed", "new_code", "presumed_expired"})
-_OF_OURS = frozenset({"status", "sent", "send_failed", "presumed_expired", "anomaly"})
+_BY_PROXY = frozenset({"sent", "send_failed", "duplicate", "send_unknown"})
+_OF_OURS = frozenset({"status", "presumed_expired", "anomaly"}) | _BY_PROXY
+SOURCE_MOST = 64
 _OF_ACCOUNT = frozenset({"account"})
 KINDS_OF: Mapping[str, frozenset[str]] = {
     "origin": _WITH_ERRORS | _OF_ACCOUNT,
@@ -37,7 +41,8 @@ KINDS_OF: Mapping[str, frozenset[str]] = {
     "status": frozenset({"status"}),
     "message_type": frozenset({"message"}),
     "anomaly": frozenset({"anomaly"}),
-    "country": frozenset({"status", "sent", "send_failed"}),
+    "country": frozenset({"status"}) | _BY_PROXY,
+    **dict.fromkeys(("source", "caller", "trigger"), _OF_OURS),
     "recipient": _OF_OURS | {"message"},
     "wamid": _OF_OURS | {"message"},
     "campaign": _OF_OURS,
@@ -79,7 +84,7 @@ def origin(event: MetaEvent) -> str:
             return "message"
         case ErrorReport(field="messages"):
             return "webhook"
-        case Sent() | SendFailed():
+        case Sent() | SendFailed() | Duplicate() | Unsettled():
             return "send"
         case PresumedExpired():
             return "presumed"
@@ -101,8 +106,8 @@ def of(known: Catalogue, event: MetaEvent, message: Message | None) -> list[Aspe
     return [Aspect({**whole, **_error(known, error)}, error) for error in found]
 
 
-def about(known: Catalogue, event: MetaEvent, aspect: Aspect) -> About:
-    """Return what sightings of such an event have in common, by one of its aspects."""
+def about(known: Catalogue, aspect: Aspect) -> About:
+    """Return what sightings of events with such an aspect have in common."""
     facts, code = aspect.facts, codes.find(known, aspect.error.code)
     return About(
         kind=facts["kind"],
@@ -112,11 +117,13 @@ def about(known: Catalogue, event: MetaEvent, aspect: Aspect) -> About:
         waba_id=facts["waba_id"],
         phone_number_id=facts["phone_number_id"],
         category=facts.get("category", ""),
-        source=event.callback_data[:64] if isinstance(event, Status | Sent | SendFailed) else "",
+        source=facts.get("source", ""),
         template=facts.get("template", ""),
         campaign=facts.get("campaign", ""),
         restriction=facts.get("restriction", ""),
         country=facts.get("country", ""),
+        caller=facts.get("caller", ""),
+        trigger=facts.get("trigger", ""),
     )
 
 
@@ -139,6 +146,7 @@ def _whole(event: MetaEvent, message: Message | None) -> Facts:
     match event:
         case Status():
             facts["status"], facts["category"] = event.status, event.category
+            facts["source"] = event.callback_data[:SOURCE_MOST]
         case InboundMessage():
             facts["message_type"] = event.message_type
         case AccountEvent():
@@ -147,13 +155,20 @@ def _whole(event: MetaEvent, message: Message | None) -> Facts:
                 facts["origin"] = "account"
         case Anomaly():
             facts["anomaly"] = event.anomaly
-        case Sent() | SendFailed() | PresumedExpired():
+        case Sent() | SendFailed() | Duplicate() | Unsettled():
+            facts.update(
+                category=event.category, template=event.template, campaign=event.campaign,
+                source=event.callback_data[:SOURCE_MOST], caller=event.caller, trigger=event.trigger,
+            )  # fmt: skip
+        case PresumedExpired():
             facts["category"], facts["template"] = event.category, event.template
         case _:
             pass
     if message is not None and message.direction == "outbound":
         facts["category"] = facts.get("category") or message.category
         facts["template"], facts["campaign"] = message.template, message.campaign
+        facts["source"] = facts.get("source") or message.callback_data[:SOURCE_MOST]
+        facts["caller"], facts["trigger"] = message.caller, message.trigger
     return facts
 
 

@@ -1,10 +1,10 @@
 """The destinations of a configuration: forwards, Alertmanagers and alert webhooks, ready for the outbox."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 from monitor import senders
 from monitor.actions import Alert, alert_ended_at
+from monitor.config import Loaded
 from monitor.outbox import Destination
 from monitor.sections import Config, Target
 from monitor.senders import RESEND_SECONDS, RESOLVED_SECONDS, Channel, SendError
@@ -20,15 +20,17 @@ def names(config: Config) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 def build(
-    config: Config, directory: Path, store: Store, standing: Callable[[], Standing], clock: Callable[[], float]
+    loaded: Loaded, store: Store, standing: Callable[[], Standing], clock: Callable[[], float]
 ) -> tuple[list[Destination], list[Channel]]:
     """Return the destinations and the connection pools that they use."""
+    config, directory = loaded.config, loaded.directory
+    secrets = [secret.reveal().encode() for secret in loaded.app_secrets]
     made: list[Destination] = []
     channels: list[Channel] = []
     for receiver in config.forward:
         channel = Channel(receiver, directory)
         channels.append(channel)
-        made.append(Destination(receiver.name, "forward", True, _forwarding(channel, receiver.url, store)))
+        made.append(Destination(receiver.name, "forward", True, _forwarding(channel, receiver.url, store, secrets)))
     page = config.alerts.external_url
     for kind, targets, sender in (
         (ALERTMANAGER, config.alerts.alertmanagers, senders.alertmanager),
@@ -46,12 +48,14 @@ def _named(kind: str, targets: tuple[Target, ...]) -> list[tuple[str, Target]]:
     return [(target.name or f"{kind}_{number}", target) for number, target in enumerate(targets)]
 
 
-def _forwarding(channel: Channel, url: str, store: Store) -> Callable[[OutboxRow], Awaitable[float | None]]:
+def _forwarding(
+    channel: Channel, url: str, store: Store, secrets: Sequence[bytes]
+) -> Callable[[OutboxRow], Awaitable[float | None]]:
     async def send(row: OutboxRow) -> float | None:
         entry = await store.entry(int(row.reference))
         if entry is None:
             raise SendError("entry_gone", is_permanent=True)
-        await senders.forward(channel, url, entry)
+        await senders.forward(channel, url, entry, secrets)
         return None
 
     return send

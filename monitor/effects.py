@@ -18,6 +18,7 @@ from monitor import (
     resends,
     standing,
     states,
+    tokens,
     turns,
 )
 from monitor.account import Preference
@@ -26,6 +27,7 @@ from monitor.conversations import WINDOW_SECONDS, Window
 from monitor.events import (
     AccountEvent,
     Anomaly,
+    Duplicate,
     ErrorReport,
     Event,
     FlagResolved,
@@ -46,6 +48,7 @@ from monitor.events import (
     Status,
     Tick,
     Unparsed,
+    Unsettled,
 )
 from monitor.facts import Fact
 from monitor.memory import SEEN_EVERY_SECONDS, Number
@@ -106,7 +109,8 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     if type(event) is Status and not event.errors and not step.known.resends and engine.is_unwatched(plan, event):
         leaked = _leaked(step, advance)  # the usual status: no rule can match it
         step.facts.append(Fact(event, moment.now, False, advance, leaked=leaked))
-        return _derive(step, event, advance, moment, 0) if advance is not None and advance.contradictions else 0
+        is_telling = advance is not None and (advance.contradictions or event.token)
+        return _derive(step, event, advance, moment, 0) if is_telling else 0
     before_changes = len(step.changes)
     message = step.message(advance.message.wamid) if advance is not None else None
     leaked = _leaked(step, advance)  # before the event itself can pause anything
@@ -155,7 +159,7 @@ def _leaked(step: Step, advance: Advance | None) -> str:
 
 def _derive(step: Step, event: MetaEvent, advance: Advance | None, moment: Moment, used: int) -> int:
     """Let what follows from an event happen too; return how many record ids were used by then."""
-    for derived in _derived(step, event, advance):
+    for derived in _derived(step, event, advance, moment.now):
         used += _happen(step, derived, _later(moment, used))
     return used
 
@@ -187,7 +191,13 @@ def _fold(step: Step, event: MetaEvent, now: float, number: Number | None) -> tu
             step.messages[event.wamid] = message
             _converse(step, event)
             return None, True
-        case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | NewCode():
+        case Unsettled():
+            if step.message(messages.unsettled_id(event.token or event.key)) is not None:
+                return None, False
+            message = messages.unsettled(event, now)
+            step.messages[message.wamid] = message
+            return None, True
+        case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | Duplicate() | NewCode():
             if event.key in step.seen or event.key in step.known.seen:
                 return None, False
             step.seen[event.key] = now
@@ -329,10 +339,12 @@ def _superseded(step: Step, message: Message, now: float) -> list[Resend]:
     ]
 
 
-def _derived(step: Step, event: MetaEvent, advance: Advance | None) -> Iterator[MetaEvent]:
+def _derived(step: Step, event: MetaEvent, advance: Advance | None, now: float) -> Iterator[MetaEvent]:
     if advance is not None:
         for name in advance.contradictions:
             yield _found(advance.message, name, event.occurred_at)
+    if isinstance(event, Status) and event.token:
+        yield from _settled(step, event, advance, now)
     if isinstance(event, NewCode | PresumedExpired):
         return
     for error in aspects.errors(event):
@@ -344,6 +356,18 @@ def _derived(step: Step, event: MetaEvent, advance: Advance | None) -> Iterator[
                 key, event.waba_id, getattr(event, "phone_number_id", ""), event.occurred_at,
                 aspects.origin(event), error,
             )  # fmt: skip
+
+
+def _settled(step: Step, event: Status, advance: Advance | None, now: float) -> Iterator[MetaEvent]:
+    """Let a status tell what became of a send that the Graph API did not answer, or of which no answer is known yet."""
+    pending = step.message(messages.unsettled_id(event.token[1:]))
+    is_pending = pending is not None and pending.state == messages.UNKNOWN
+    is_first = advance is not None and advance.before is None
+    if event.token[:1] == tokens.KEYED and (is_pending or is_first):
+        step.answered[event.token[1:]] = event.wamid
+    if pending is not None and is_pending:
+        step.messages[pending.wamid] = messages.settled(pending, event, now)
+        yield messages.taken(pending, event)
 
 
 def new_code_key(code: int) -> str:

@@ -234,7 +234,7 @@ def _entered(
             matched.append(rule.name)
         facts = hit.aspect.facts
         group = tuple(facts.get(name, "") for name in rule.by)
-        about = aspects.about(plan.catalogue, event, hit.aspect)
+        about = aspects.about(plan.catalogue, hit.aspect)
         sighting = aspects.sighted(event, facts, windows.shared(about), position, received_at)
         held = conditions.enter(windows, rule, condition, group, sighting, facts, hit.roles)
         if held is not None and (is_clear or is_active(rule, sighting.at)):

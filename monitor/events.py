@@ -30,7 +30,8 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     """One object of `statuses`: what became of a message that the business sent.
 
     `alias` and `number` are keyed hashes: of the recipient's wa_id where a business-scoped id is the recipient, and of
-    the display number that it was sent from. `country` is told of failures only, for the rules' sake.
+    the display number that it was sent from. `country` is told of failures only, for the rules' sake. `token` is what
+    the proxy added to the application's `callback_data`.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     alias: str = ""
     number: str = ""
     country: str = ""
+    token: str = ""
 
 
 class InboundMessage(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +91,10 @@ class AccountEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
-    """The Graph API took a message; `outcome` is its `message_status`, `campaign` what the sender called it."""
+    """The Graph API took a message; `outcome` is its `message_status`, `campaign` what the sender called it.
+
+    `caller` is who sent it, `trigger` why it looks like the repetition of another one (duplicates.py), if it does.
+    """
 
     key: str
     waba_id: str
@@ -104,6 +109,8 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
     callback_data: str = ""
     outcome: str = "accepted"
     country: str = ""
+    caller: str = ""
+    trigger: str = ""
 
 
 class SendFailed(msgspec.Struct, frozen=True, tag="send_failed"):
@@ -120,6 +127,50 @@ class SendFailed(msgspec.Struct, frozen=True, tag="send_failed"):
     campaign: str = ""
     callback_data: str = ""
     country: str = ""
+    caller: str = ""
+    trigger: str = ""
+
+
+class Duplicate(msgspec.Struct, frozen=True, tag="duplicate"):
+    """A send through the proxy that says what another said so many seconds before; the proxy refused it or let it pass.
+
+    `trigger` is one of duplicates.TRIGGERS, `first_wamid` the other message where its outcome is known.
+    """
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    recipient: str
+    trigger: str
+    gap_seconds: float
+    is_refused: bool
+    first_wamid: str = ""
+    category: str = ""
+    template: str = ""
+    campaign: str = ""
+    callback_data: str = ""
+    country: str = ""
+    caller: str = ""
+
+
+class Unsettled(msgspec.Struct, frozen=True, tag="unsettled"):
+    """The Graph API did not answer a send: it may have been taken. A status that carries the `token` settles it."""
+
+    key: str
+    waba_id: str
+    phone_number_id: str
+    occurred_at: float
+    recipient: str
+    token: str = ""
+    category: str = ""
+    template: str = ""
+    language: str = ""
+    campaign: str = ""
+    callback_data: str = ""
+    country: str = ""
+    caller: str = ""
+    trigger: str = ""
 
 
 class PresumedExpired(msgspec.Struct, frozen=True):
@@ -248,7 +299,7 @@ class Tick(msgspec.Struct, frozen=True, tag="tick"):
     wamids: tuple[str, ...]
 
 
-Send = Sent | SendFailed
+Send = Sent | SendFailed | Duplicate | Unsettled
 Derived = PresumedExpired | Anomaly | NewCode
 MetaEvent = Status | InboundMessage | ErrorReport | AccountEvent | Unparsed | Send | Derived
 OperatorAct = (
@@ -264,6 +315,8 @@ EVENT_KINDS = {
     Unparsed: "unparsed",
     Sent: "sent",
     SendFailed: "send_failed",
+    Duplicate: "duplicate",
+    Unsettled: "send_unknown",
     PresumedExpired: "presumed_expired",
     Anomaly: "anomaly",
     NewCode: "new_code",

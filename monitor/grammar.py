@@ -20,13 +20,14 @@ FactName = Literal[
     "waba_id", "phone_number_id", "recipient", "wamid", "template", "template_id", "language", "campaign", "anomaly",
     "restriction", "violation", "ban_state", "decision", "severity", "alert_type", "alert_status", "reason", "quality",
     "previous_quality", "template_status", "previous_category", "limit", "previous_limit", "preference", "country",
+    "source", "caller", "trigger",
 ]  # fmt: skip
 
 
 FACTS: tuple[str, ...] = typing.get_args(FactName)
 EvidenceName = Literal[
-    "source", "template", "campaign", "restriction", "recipient", "phone_number_id", "waba_id", "category", "code",
-    "wamid",
+    "source", "caller", "trigger", "template", "campaign", "restriction", "recipient", "phone_number_id", "waba_id",
+    "category", "code", "country", "wamid",
 ]  # fmt: skip
 
 

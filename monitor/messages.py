@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from monitor.events import InboundMessage, PresumedExpired, Sent, Status
+from monitor.events import InboundMessage, PresumedExpired, Sent, Status, Unsettled
 
 RANKS = {
     "warning": 0,
@@ -25,6 +25,7 @@ RANKS = {
 """A state never goes backwards: the highest rank wins. Delivered wins over failed, since a recipient with several
 devices can produce both (Meta, support page). A status that is not listed has rank 0 and is kept in the timeline."""
 STEPS_MOST = 64  # a message has a handful of statuses; more is somebody's loop
+UNKNOWN, SETTLED = "unknown", "settled"  # of a send that the Graph API did not answer
 PRESUMED_EXPIRED, READ_WITHOUT_DELIVERED, UNKNOWN_SEND = "presumed_expired", "read_without_delivered", "unknown_send"
 FAILED_AFTER_DELIVERED, DELIVERED_AFTER_FAILED = "failed_after_delivered", "delivered_after_failed"
 ANOMALIES = (READ_WITHOUT_DELIVERED, UNKNOWN_SEND, FAILED_AFTER_DELIVERED, DELIVERED_AFTER_FAILED)
@@ -68,6 +69,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     started_at: float = 0.0
     due_at: float | None = None
     replied_at: float | None = None
+    caller: str = ""
+    trigger: str = ""
 
     def first(self, status: str) -> float | None:
         """Return when `status` was first reached, by Meta's clock."""
@@ -153,6 +156,8 @@ def advance(
         min(known.started_at, status.occurred_at),
         None,
         known.replied_at,
+        known.caller,
+        known.trigger,
     )
     return _advanced(known, reconsidered(message, policy, reported_since))
 
@@ -164,6 +169,7 @@ def accept(known: Message | None, sent: Sent, received_at: float, policy: Policy
         message = Message(
             sent.wamid, sent.waba_id, sent.phone_number_id, sent.recipient, "outbound", sent.category,
             sent.callback_data, "accepted", (step,), template=sent.template, started_at=sent.occurred_at,
+            caller=sent.caller, trigger=sent.trigger,
         )  # fmt: skip
         return Advance(reconsidered(message, policy))
     if not _is_new(known, step):
@@ -176,11 +182,43 @@ def accept(known: Message | None, sent: Sent, received_at: float, policy: Policy
         category=_join(known.category, sent.category),
         callback_data=_join(known.callback_data, sent.callback_data),
         template=_join(known.template, sent.template),
+        caller=_join(known.caller, sent.caller),
+        trigger=_join(known.trigger, sent.trigger),
         state=_further(known.state, "accepted"),
         steps=(*known.steps, step),
         started_at=min(known.started_at, sent.occurred_at),
     )
     return _advanced(known, reconsidered(message, policy))
+
+
+def unsettled_id(token: str) -> str:
+    """Return the id by which a send is known until the Graph API's own word gives it one."""
+    return f"unsettled:{token}"
+
+
+def unsettled(sent: Unsettled, received_at: float) -> Message:
+    """Return the record of a send whose outcome is not known."""
+    return Message(
+        unsettled_id(sent.token or sent.key), sent.waba_id, sent.phone_number_id, sent.recipient, "outbound",
+        sent.category, sent.callback_data, UNKNOWN, (Step(UNKNOWN, "", sent.occurred_at, received_at),),
+        template=sent.template, campaign=sent.campaign, started_at=sent.occurred_at, caller=sent.caller,
+        trigger=sent.trigger,
+    )  # fmt: skip
+
+
+def settled(known: Message, status: Status, received_at: float) -> Message:
+    """Return the record once a status has told which message it became: its wamid is the step's stamp."""
+    step = Step(SETTLED, status.wamid, status.occurred_at, received_at)
+    return msgspec.structs.replace(known, state=SETTLED, steps=(*known.steps, step))
+
+
+def taken(known: Message, status: Status) -> Sent:
+    """Return what the Graph API would have answered to a send whose outcome a status tells."""
+    return Sent(
+        f"{status.wamid}|accepted|", known.waba_id, known.phone_number_id, known.started_at, status.wamid,
+        known.recipient, known.category, known.template, "", known.campaign, known.callback_data, SETTLED,
+        "", known.caller, known.trigger,
+    )  # fmt: skip
 
 
 def note(

@@ -95,6 +95,11 @@ class Metrics:
         )
         self.account_events = counter("account_events", "Changes of all other fields.", "waba_id field event")
         self.sends = counter("sends", "Sends reported to us, by the Graph API's answer.", "phone_number_id outcome")
+        self.duplicates = counter(
+            "duplicate_sends",
+            "Sends through the proxy that repeated another one, by why they probably did.",
+            "phone_number_id trigger outcome",
+        )
         self.presumed_expired = counter(
             "messages_presumed_expired", "Messages of which nothing was heard within their time to live.", number
         )

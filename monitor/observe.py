@@ -8,6 +8,7 @@ from monitor.actions import Flag, Incident, Resend
 from monitor.events import (
     AccountEvent,
     Anomaly,
+    Duplicate,
     ErrorReport,
     InboundMessage,
     MetaError,
@@ -58,6 +59,10 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 sender = metrics.sender(event.waba_id, event.phone_number_id)
                 _add(counts, metrics.sends.of(sender[1], "failed"))
                 _errors(metrics, sender, (event.error,), "send")
+            case Duplicate():
+                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+                outcome = "refused" if event.is_refused else "passed"
+                _add(counts, metrics.duplicates.of(phone_number_id, event.trigger, outcome))
             case PresumedExpired():
                 _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
                 category = metrics.bounded("category", event.category)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from monitor import account_fields, countries
+from monitor import account_fields, countries, tokens
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
 from monitor.scalars import dictionaries, integer, text, time
 
@@ -156,6 +156,11 @@ class _Reading:
         wa_id = text(item.get("recipient_id"))
         user_id = text(item["recipient_user_id"]) if "recipient_user_id" in item else ""
         errors = _errors(item.get("errors"))
+        callback_data = text(item["biz_opaque_callback_data"]) if "biz_opaque_callback_data" in item else ""
+        token = ""
+        if callback_data:
+            kind, token, callback_data = tokens.split(callback_data)
+            token = kind + token
         return Status(
             f"{wamid}|{status}|{text(timestamp)}",
             waba_id,
@@ -167,10 +172,11 @@ class _Reading:
             (pricing.category if pricing else "") or _origin(item.get("conversation")),
             pricing,
             errors,
-            text(item["biz_opaque_callback_data"]) if "biz_opaque_callback_data" in item else "",
+            callback_data,
             self._pseudonym(wa_id) if user_id else "",
             number,
             countries.of(wa_id or user_id) if errors else "",
+            token,
         )
 
     def _message(

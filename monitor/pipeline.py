@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from monitor import aspects, codes, effects, logs, parse, replay, standing, turns
+from monitor import aspects, codes, effects, logs, messages, parse, replay, standing, turns
 from monitor.actions import Alert, AuditEntry, Moment, Pause, Resend, WebhookAction
 from monitor.engine import Plan
 from monitor.events import (
     AccountEvent,
+    Duplicate,
     ErrorReport,
     Event,
     InboundMessage,
@@ -23,11 +24,13 @@ from monitor.events import (
     OperatorAct,
     ResendsClaimed,
     ResendSettled,
+    Send,
     SendFailed,
     Sent,
     Status,
     Tick,
     Unparsed,
+    Unsettled,
 )
 from monitor.facts import Fact
 from monitor.memory import Memory
@@ -60,7 +63,7 @@ SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
 _decode_own = {
     OPERATOR: msgspec.json.Decoder(OperatorAct).decode,
     TICK: msgspec.json.Decoder(Tick).decode,
-    SEND: msgspec.json.Decoder(Sent | SendFailed).decode,
+    SEND: msgspec.json.Decoder(Send).decode,
 }
 
 Batch = list[tuple[Entry, Sequence[Event]]]
@@ -259,6 +262,8 @@ class Pipeline:
             case Status():
                 asked.wamids.add(event.wamid)
                 asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
+                if event.token:
+                    asked.wamids.add(messages.unsettled_id(event.token[1:]))
                 if event.errors:
                     asked.people.add(event.recipient)
                     self._ask_new_codes(asked, event)
@@ -269,7 +274,9 @@ class Pipeline:
             case Sent():
                 asked.wamids.add(event.wamid)
                 asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
-            case ErrorReport() | AccountEvent() | Unparsed() | SendFailed():
+            case Unsettled():
+                asked.wamids.add(messages.unsettled_id(event.token or event.key))
+            case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | Duplicate():
                 asked.keys.add(event.key)
                 self._ask_new_codes(asked, event)
             case Tick():
@@ -380,6 +387,7 @@ def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:
         aliases=step.aliases,
         preferences=step.preferences,
         forgotten=step.forgotten,
+        answered=step.answered,
         changes=_last(step.changes),
         values=list(step.windows.changed.values()),
         outbox=outbox,

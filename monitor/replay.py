@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from monitor import effects, engine
+from monitor import effects, engine, messages
 from monitor.engine import Plan
 from monitor.events import (
     AccountEvent,
+    Duplicate,
     ErrorReport,
     Event,
     InboundMessage,
@@ -15,6 +16,7 @@ from monitor.events import (
     Status,
     Tick,
     Unparsed,
+    Unsettled,
 )
 from monitor.step import Known
 from monitor.windows import Windows
@@ -67,7 +69,10 @@ def _took_effect(known: Known, event: Event, received_at: float) -> bool:
             name = {InboundMessage: "received", Sent: "accepted"}.get(type(event), getattr(event, "status", ""))
             steps = message.steps if message is not None else ()
             return any(step.status == name and step.received_at == received_at for step in steps)
-        case ErrorReport() | AccountEvent() | Unparsed() | SendFailed():
+        case Unsettled():
+            message = known.messages.get(messages.unsettled_id(event.token or event.key))
+            return message is not None and message.steps[0].received_at == received_at
+        case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | Duplicate():
             return known.seen.get(event.key) == received_at
         case _:
             return False

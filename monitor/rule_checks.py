@@ -11,7 +11,7 @@ from monitor.rules import ENFORCE, Between, Condition, Each, Like, Matcher, OneO
 KNOWN: Mapping[str, frozenset[str]] = {
     "kind": frozenset(
         {"status", "message", "error", "account", "sent", "send_failed", "presumed_expired", "anomaly", "new_code",
-         "unparsed"}),
+         "unparsed", "duplicate", "send_unknown"}),
     "origin": frozenset({"status", "webhook", "message", "send", "account", "presumed"}),
     "hits": frozenset(codes.HITS),
     "retryable": frozenset(codes.RETRYABLE),

@@ -24,12 +24,24 @@ from monitor import (
 from monitor.actions import ACTION_NAMES, Pause, alert_ended_at, is_in_force
 from monitor.campaigns import NO_NAMING
 from monitor.document import Document, Mistaken
+from monitor.duplicates import TRIGGERS
 from monitor.engine import Plan
-from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, SendFailed, Sent, Status
+from monitor.events import (
+    AccountEvent,
+    Anomaly,
+    Duplicate,
+    ErrorReport,
+    InboundMessage,
+    MetaError,
+    MetaEvent,
+    SendFailed,
+    Sent,
+    Status,
+)
 from monitor.facts import Fact
 from monitor.gate import Ask
 from monitor.grammar import Rate, Seconds
-from monitor.messages import DEFAULT_POLICY
+from monitor.messages import ANOMALIES, DEFAULT_POLICY
 from monitor.rehearsal import Rehearsal
 from monitor.rule_coverage import Coverage, Tried
 from monitor.rules import ENFORCE, SHADOW
@@ -68,13 +80,17 @@ class EventSpec(_Strict):
     origin: Literal["webhook", "send"] = "webhook"
     template: str = ""
     campaign: str = ""
+    caller: str = ""
+    trigger: Literal[("", *TRIGGERS)] = ""  # type: ignore[valid-type]
+    anomaly: Literal[("", *ANOMALIES)] = ""  # type: ignore[valid-type]
     value: dict[str, Any] = {}
     age: Seconds = 0.0
 
     @pydantic.model_validator(mode="after")
     def _is_something(self) -> "EventSpec":
-        if not (self.status or self.message_type or self.field or self.code is not None):
-            raise ValueError("an event needs a status, a message_type, a field or a code")
+        is_said = self.status or self.message_type or self.field or self.trigger or self.anomaly
+        if not is_said and self.code is None:
+            raise ValueError("an event needs a status, a message_type, a field, a code, a trigger or an anomaly")
         return self
 
 
@@ -353,6 +369,13 @@ def _made(spec: EventSpec, at: float, wamid: str) -> Iterator[MetaEvent]:
         details = account_fields.details(spec.field, {"event": spec.event, **spec.value}, lambda person: person)
         for number, (event, detail) in enumerate(details):
             yield AccountEvent(f"{key}{number}", *sender, spec.field, event, detail)
+    elif spec.anomaly:
+        yield Anomaly(key, *sender, wamid, spec.recipient, spec.anomaly)
+    elif spec.trigger:
+        yield Duplicate(
+            key, *sender, spec.recipient, spec.trigger, 1.0, False, wamid, spec.category, spec.template, spec.campaign,
+            spec.callback_data, "", spec.caller,
+        )  # fmt: skip
     elif spec.origin == "send":
         yield SendFailed(key, *sender, spec.recipient, error, spec.category, spec.template, spec.campaign)
     else:

@@ -150,12 +150,25 @@ class Tracing(_Strict):
     sample: Sample = Sample()
 
 
+class Duplicates(_Strict):
+    """What the egress proxy does about the same message to the same person within a while, where it has no key."""
+
+    mode: Literal["off", "shadow", "enforce"] = "shadow"
+    within: Annotated[Seconds, pydantic.Field(gt=0, le=3600)] = 60.0
+
+
 class Graph(_Strict):
-    """Meta's Graph API, where the egress proxy sends."""
+    """Meta's Graph API, where the egress proxy sends.
+
+    `mark_sends` says which sends carry a token of ours, by which a status tells what became of them: those with an
+    Idempotency-Key, all, or none.
+    """
 
     url: HttpUrl = "https://graph.facebook.com"
     timeout: Annotated[Seconds, pydantic.Field(gt=0, le=600)] = 60.0
     connect_timeout: Annotated[Seconds, pydantic.Field(gt=0, le=60)] = 5.0
+    mark_sends: Literal["keyed", "always", "never"] = "keyed"
+    duplicates: Duplicates = Duplicates()
 
 
 class Web(_Strict):

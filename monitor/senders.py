@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 
-from monitor import __version__
+from monitor import __version__, signature, tokens
 from monitor.actions import Alert
 from monitor.firings import Firing
 from monitor.sections import Target
@@ -75,14 +75,23 @@ class Channel:
         await self._client.aclose()
 
 
-async def forward(channel: Channel, url: str, entry: Entry) -> None:
-    """Post a delivery as Meta did: the same bytes under the same signature, and our own id of it."""
+async def forward(channel: Channel, url: str, entry: Entry, secrets: Sequence[bytes]) -> None:
+    """Post a delivery as Meta did: the same bytes under the same signature, and our own id of it.
+
+    Where it holds a token of ours, the application's own value stands in its place, signed with the secret that Meta
+    used.
+    """
+    body, signed = entry.body, entry.signature
+    if tokens.is_marked(body):
+        secret = next((one for one in secrets if signature.verify(body, signed.encode(), [one])), None)
+        if secret is not None and (own := tokens.restored(body)) != body:
+            body, signed = own, signature.sign(own, secret)
     headers = {
         "Content-Type": "application/json",
-        "X-Hub-Signature-256": entry.signature,
+        "X-Hub-Signature-256": signed,
         "X-Monitor-Delivery": str(entry.position),
     }
-    await channel.post(url, entry.body, headers)
+    await channel.post(url, body, headers)
 
 
 async def alertmanager(channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, page: str) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from monitor.events import MetaError, Send, SendFailed, Sent
+from monitor.duplicates import Earlier
+from monitor.events import Duplicate, MetaError, Send, SendFailed, Sent, Unsettled
 from monitor.scalars import dictionaries, integer, text
 
 OWN_TYPE = "WhatsAppMonitorRefusal"
@@ -24,6 +25,8 @@ class Attempt(msgspec.Struct, frozen=True):
     campaign: str = ""
     callback_data: str = ""
     country: str = ""
+    caller: str = ""
+    trigger: str = ""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -67,6 +70,7 @@ def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
         return SendFailed(
             _key(attempt, error, at), attempt.waba_id, attempt.phone_number_id, at, attempt.recipient, _error(error),
             attempt.category, attempt.template, attempt.campaign, attempt.callback_data, attempt.country,
+            attempt.caller, attempt.trigger,
         )  # fmt: skip
     for message in dictionaries(answer.get("messages")):
         wamid = text(message.get("id"))
@@ -74,9 +78,27 @@ def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
             return Sent(
                 f"{wamid}|accepted|", attempt.waba_id, attempt.phone_number_id, at, wamid, attempt.recipient,
                 attempt.category, attempt.template, attempt.language, attempt.campaign, attempt.callback_data,
-                text(message.get("message_status")) or "accepted", attempt.country,
+                text(message.get("message_status")) or "accepted", attempt.country, attempt.caller, attempt.trigger,
             )  # fmt: skip
     return None
+
+
+def unsettled(attempt: Attempt, token: str, at: float) -> Unsettled:
+    """Return the event of a send that the Graph API did not answer."""
+    return Unsettled(
+        token or _key(attempt, {}, at), attempt.waba_id, attempt.phone_number_id, at, attempt.recipient, token,
+        attempt.category, attempt.template, attempt.language, attempt.campaign, attempt.callback_data,
+        attempt.country, attempt.caller, attempt.trigger,
+    )  # fmt: skip
+
+
+def duplicate(attempt: Attempt, earlier: Earlier, at: float, *, is_refused: bool) -> Duplicate:
+    """Return the event of a send that repeats another."""
+    return Duplicate(
+        _key(attempt, {"repeats": earlier.count}, at), attempt.waba_id, attempt.phone_number_id, at, attempt.recipient,
+        earlier.trigger, earlier.gap_seconds, is_refused, earlier.wamid, attempt.category, attempt.template,
+        attempt.campaign, attempt.callback_data, attempt.country, attempt.caller,
+    )  # fmt: skip
 
 
 def _error(error: dict[Any, Any]) -> MetaError:

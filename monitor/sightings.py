@@ -20,6 +20,8 @@ class About(msgspec.Struct, frozen=True, gc=False):
     campaign: str
     restriction: str
     country: str
+    caller: str = ""
+    trigger: str = ""
 
 
 class Sighting(msgspec.Struct, frozen=True, gc=False):
@@ -39,5 +41,5 @@ def evidence(sighting: Sighting) -> Evidence:
     return Evidence(
         sighting.position, about.kind, sighting.at, sighting.received_at, about.origin, about.code, about.title,
         about.waba_id, about.phone_number_id, sighting.wamid, sighting.recipient, about.category, about.source,
-        about.template, about.campaign, about.restriction, about.country,
+        about.template, about.campaign, about.restriction, about.country, about.caller, about.trigger,
     )  # fmt: skip

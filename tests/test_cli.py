@@ -28,7 +28,7 @@ def test_the_shipped_rules_are_right_and_pass_their_tests() -> None:
     tested, _ = run("rules", "test", CORE_TEST)
 
     assert (checked, tested) == (0, 0)
-    assert said.startswith("4 rules found")
+    assert said.startswith("6 rules found")
 
 
 def test_wrong_rules_are_exit_2_with_file_line_and_column(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_coverage_tells_what_was_not_tried(tmp_path: Path) -> None:
 
     _, said = run("rules", "test", file, "--coverage")
 
-    assert "Rules that fired: 1 of 4" in said
+    assert "Rules that fired: 1 of 6" in said
     assert "never fired: duplicate_burst" in said
     assert "never held: message_expired.match.code" in said
     assert "never failed: policy_block.match.code" in said

@@ -86,7 +86,8 @@ class Commit(msgspec.Struct, frozen=True):
     """All that one pipeline step changes, written in one transaction with the cursor.
 
     `counts` are added to each campaign's headings; `aliases` gives a person's other hash; `preferences` say who stopped
-    marketing messages, and when; `forgotten` people are removed last.
+    marketing messages, and when; `forgotten` people are removed last. `answered` gives the wamid of what was sent under
+    the name of an Idempotency-Key whose answer may not have come.
     """
 
     cursor: int
@@ -103,6 +104,7 @@ class Commit(msgspec.Struct, frozen=True):
     changes: Sequence[Change] = ()
     values: Sequence[Value] = ()
     outbox: Sequence[Enqueue] = ()
+    answered: Mapping[str, str] = {}
 
 
 class Campaign(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ class Campaign(msgspec.Struct, frozen=True):
 
 
 class FirstAnswer(msgspec.Struct, frozen=True):
-    """What was first answered under an Idempotency-Key; `digest` is of the request's body."""
+    """What was first answered under an Idempotency-Key; `digest` is of the request's body, empty if it is not known."""
 
     key: str
     digest: bytes
@@ -224,7 +226,7 @@ class Store(Protocol):
         ...
 
     async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
-        """Keep the first answer under its key; a later one changes nothing."""
+        """Keep the first answer under its key; a later one changes nothing, but what a status told gives way to it."""
         ...
 
     async def waiting_resends(self) -> list[Resend]:

@@ -11,7 +11,7 @@ from monitor.firings import Firing
 from monitor.messages import Message
 from monitor.standing import Change
 from monitor.store import buckets, bulk, erasing
-from monitor.store.protocol import Commit, Settlement
+from monitor.store.protocol import Commit, FirstAnswer, Settlement
 
 _encode = msgspec.json.Encoder().encode
 _decode_messages = msgspec.json.Decoder(tuple[Message, ...]).decode
@@ -34,6 +34,8 @@ def commit(connection: sqlite3.Connection, step: Commit) -> None:
     _learn(connection, step)
     for change in step.changes:
         _put(connection, change)
+    for key, wamid in step.answered.items():
+        _answered(connection, key, wamid, step.now)
     bulk.each(
         connection,
         """INSERT INTO outbox (destination, kind, reference, state, created_at, next_at, attempts, sent, error)
@@ -44,6 +46,27 @@ def commit(connection: sqlite3.Connection, step: Commit) -> None:
     connection.execute("INSERT OR REPLACE INTO cursors VALUES ('pipeline', ?)", (step.cursor,))
     if step.forgotten:
         erasing.forget(connection, step.forgotten)
+
+
+def keep_answer(connection: sqlite3.Connection, answer: FirstAnswer, at: float) -> None:
+    """Keep a first answer; one that a status told before gives way to it."""
+    connection.execute(
+        """INSERT INTO answers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record
+        WHERE json_extract(CAST(answers.record AS TEXT), '$.digest') = ''""",
+        (answer.key, at, _encode(answer)),
+    )
+
+
+def _answered(connection: sqlite3.Connection, key: str, wamid: str, at: float) -> None:
+    """Keep what a status told of a send under a key, unless Graph itself has answered that it was taken or refused."""
+    body = _encode({"messaging_product": "whatsapp", "messages": [{"id": wamid}]})
+    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    connection.execute(
+        """INSERT INTO answers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET record =
+        json_set(CAST(excluded.record AS TEXT), '$.digest', json_extract(CAST(answers.record AS TEXT), '$.digest'))
+        WHERE json_extract(CAST(answers.record AS TEXT), '$.status') >= 500""",
+        (key, at, _encode(FirstAnswer(key, b"", 200, kind, body))),
+    )
 
 
 def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], claimed: Iterable[int]) -> None:

@@ -168,9 +168,8 @@ class SqliteStore:
         return None if row is None else msgspec.json.decode(row[0], type=FirstAnswer)
 
     async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
-        """Keep the first answer under its key; a later one changes nothing."""
-        values = (answer.key, at, msgspec.json.encode(answer))
-        await self.writer.run(lambda db: db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", values))
+        """Keep the first answer under its key; a later one changes nothing, but what a status told gives way to it."""
+        await self.writer.run(lambda db: rows.keep_answer(db, answer, at))
 
     async def waiting_resends(self) -> list[Resend]:
         """Return resends that are pending or whose retry has not come to an end."""

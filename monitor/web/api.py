@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor import gate, incidents, pseudonyms, standing
-from monitor.actions import Incident, Pause, Resend, is_in_force
+from monitor.actions import Flag, Incident, Pause, Resend, is_in_force
 from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, ResendsClaimed, ResendSettled
 from monitor.gate import Ask
-from monitor.messages import Message
+from monitor.messages import SETTLED, Message
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Store
 from monitor.web import answers
@@ -21,6 +21,7 @@ from monitor.web.answers import Refusal, guarded
 from monitor.web.asks import AckAsk, ClaimAsk, PauseAsk, ResumeAsk, Signed, end_of, positive, probe_of, scope_of
 from monitor.web.gate import described_at
 
+SAMPLES_MOST = 5
 DUE_MOST = 2_000  # resends looked at for one claim: paused ones are passed over
 
 
@@ -90,7 +91,9 @@ class Api:
         """List flags, newest first; `open=true` or `open=false` narrows."""
         asked = request.query_params.get("open")
         is_open = {"true": True, "false": False}.get(asked or "")
-        return answers.page("flags", await self._store.flags(*answers.paging(request), is_open=is_open))
+        return answers.page(
+            "flags", await self._store.flags(*answers.paging(request), is_open=is_open), self._shown_flag
+        )
 
     async def resolve_flag(self, request: Request) -> Response:
         """Close a flag; 409 where it is closed already."""
@@ -102,7 +105,8 @@ class Api:
         if flag.resolved_at is not None:
             raise Refusal(409, "resolved_already", f"flag {flag_id} was resolved by {flag.resolved_by}")
         await self._acts.enact(FlagResolved(ask.actor, ask.reason, flag_id))
-        return answers.json({"flag": await self._store.flag(flag_id)})
+        resolved = await self._store.flag(flag_id)
+        return answers.json({"flag": self._shown_flag(resolved)} if resolved else {})
 
     async def resends(self, request: Request) -> Response:
         """List resends, newest first; `state=pending` and so on narrows."""
@@ -187,6 +191,27 @@ class Api:
         ended_at = incidents.ended_at(incident, self._pipeline.standing.pauses, self._clock())
         return {**msgspec.to_builtins(incident), "first_witness": incident.witnesses[0].origin, "ended_at": ended_at}
 
+    def _shown_flag(self, flag: Flag) -> dict[str, Any]:
+        """Return a flag with its sources ranked, and some of its messages with their traces."""
+        ranked = [
+            {"field": name, "value": value, "count": count, "share": count / sum(values.values())}
+            for name, values in flag.sources.items()
+            for value, count in values.items()
+        ]
+        ranked.sort(key=lambda one: -float(one["count"]))  # type: ignore[arg-type]
+        samples = [
+            {
+                "wamid": one.wamid,
+                "trace_id": f"{pseudonyms.trace_id(self._hash_key, one.wamid):032x}",
+                "at": one.at,
+                "caller": one.caller,
+                "trigger": one.trigger,
+            }
+            for one in flag.evidence[-SAMPLES_MOST:]
+            if one.wamid
+        ]
+        return {**msgspec.to_builtins(flag), "ranked": ranked, "samples": samples}
+
     def _shown_pause(self, pause: Pause) -> dict[str, Any]:
         return described_at(pause, self._clock())
 
@@ -204,6 +229,9 @@ def _shown_message(message: Message) -> dict[str, Any]:
         "campaign": message.campaign,
         "replied_at": message.replied_at,
         "biz_opaque_callback_data": message.callback_data,
+        "caller": message.caller,
+        "trigger": message.trigger,
+        "became": next((step.stamp for step in message.steps if step.status == SETTLED), ""),
         "timeline": [
             {
                 "status": step.status,

@@ -23,7 +23,7 @@ _KNOWN = frozenset(
 )
 _CATEGORIES = frozenset(gate.LANES_OF)
 _TOLD = b"x-gate-"
-_TELLABLE = _KNOWN - {"phone_number_id", "waba_id"}
+_TELLABLE = (_KNOWN | {"caller"}) - {"phone_number_id", "waba_id"}
 _URI_HEADERS = (b"x-original-uri", b"x-forwarded-uri")
 _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
@@ -117,6 +117,7 @@ class GateEndpoint:
         rest = path[len(PATH) + 1 :]
         query: bytes = scope["query_string"]
         asked = told_by(scope["headers"])
+        asked.pop("caller", None)
         if query:
             pairs = parse_qsl(query[:_QUERY_MOST].decode("latin-1"))
             asked.update((name, value) for name, value in pairs if name in _KNOWN)

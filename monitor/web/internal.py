@@ -16,6 +16,7 @@ from monitor import countries, gate, pseudonyms, sends, standing
 from monitor.actions import Pause
 from monitor.config import Loaded
 from monitor.document import Mistake
+from monitor.events import Send as SendEvent
 from monitor.exposition import Page
 from monitor.feed import Feed
 from monitor.gate import Ask
@@ -135,9 +136,10 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
 
     def target() -> Target:
         graph = parts.loaded.config.graph
-        return Target(graph.url, graph.timeout, graph.connect_timeout)
+        found = graph.duplicates
+        return Target(graph.url, graph.timeout, graph.connect_timeout, graph.mark_sends, found.mode, found.within)
 
-    def attempt(phone_number_id: str, told: Mapping[str, str], body: Any) -> tuple[Ask, Attempt]:
+    def attempt(phone_number_id: str, told: Mapping[str, str], body: Any, peer: str) -> tuple[Ask, Attempt]:
         content = sends.content(body)
         person = pseudonyms.written(told.get("recipient") or content.recipient)
         waba_id = parts.pipeline.memory.wabas.get(phone_number_id, "")
@@ -145,18 +147,16 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         category, campaign = told.get("category", "").lower(), told.get("campaign", "")
         template = content.template or told.get("template", "")
         kind = told.get("kind") or ("template" if content.kind == "template" else "free_form" if content.kind else "")
-        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign)
+        language = content.language or told.get("language", "")
+        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language)
         return ask, Attempt(
             phone_number_id, waba_id, recipient, category, template, content.language, campaign,
-            content.callback_data, country,
+            content.callback_data, country, told.get("caller") or peer,
         )  # fmt: skip
 
-    async def learn(attempt: Attempt, answer: Any) -> None:
-        now = parts.clock()
-        event = sends.event(attempt, answer, now)
-        if event is not None:
-            await parts.store.append(Arrival(SEND, now, msgspec.json.encode(event)))
-            parts.pipeline.wake()
+    async def learn(event: SendEvent) -> None:
+        await parts.store.append(Arrival(SEND, parts.clock(), msgspec.json.encode(event)))
+        parts.pipeline.wake()
 
     def count_send(phone_number_id: str, outcome: str) -> None:
         known = parts.metrics.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
@@ -168,6 +168,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         decide=endpoint.decide,
         attempt=attempt,
         learn=learn,
+        clock=parts.clock,
         first=FirstAnswers(parts.store.first_answer, lambda one: parts.store.keep_answer(one, parts.clock()), hash_key),
         count_send=count_send,
         count_verdict=lambda verdict, reason: parts.metrics.gate_checks.of(verdict, reason, "proxy").inc(),

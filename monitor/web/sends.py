@@ -31,6 +31,7 @@ class SendAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: _Short = ""
     campaign: _Short = ""
     biz_opaque_callback_data: _Short = ""
+    caller: _Short = ""
 
 
 class Sends:
@@ -60,6 +61,7 @@ class Sends:
             ask.campaign,
             ask.biz_opaque_callback_data,
             countries.of(pseudonyms.written(ask.recipient)),
+            ask.caller,
         )
         if sends.is_own(ask.answer):
             return answers.json({"position": None, "ignored": "the proxy's own refusal"}, 200)

@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from monitor import payloads
+from monitor import payloads, signature
 from tests.harness import exchange, meta, patience
 from tests.harness.exchange import Answer
 from tests.harness.graph import Graph
 from tests.harness.meta import NUMBER, WABA_ID, Meta
-from tests.harness.sidecar import Sidecar
+from tests.harness.sidecar import APP_SECRET, Sidecar
+from tests.harness.target import Target
 
 pytestmark = pytest.mark.slow
 
@@ -236,3 +238,132 @@ def test_what_was_refused_may_be_tried_again_and_what_may_have_left_is_not(
     assert (refused.status, taken.status) == (400, 200)
     assert (lost.status, still_lost.status, still_lost.body) == (504, 504, lost.body)
     assert len(graph.requests) == 3
+
+
+def test_the_same_message_again_is_flagged_with_who_sent_it_and_why(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    first = send(sidecar, TEMPLATE, X_Gate_Caller="orders")
+    again = [send(sidecar, TEMPLATE, X_Gate_Caller=caller) for caller in ("orders", "orders-replica", "orders-replica")]
+    send(sidecar, TEMPLATE.replace(b"offer", b"receipt"), X_Gate_Caller="orders")
+    graph.refusal = (400, 131009)
+    refused = [send(sidecar, TEXT) for _ in range(2)]
+    sidecar.settle()
+
+    assert {answer.status for answer in (first, *again)} == {200}
+    assert {answer.status for answer in refused} == {400}
+    (flag,) = sidecar.get("/v1/flags").json()["flags"]
+    assert (flag["rule"], flag["evidence_count"]) == ("duplicate_send", 3)
+    assert flag["sources"]["trigger"] == {"double_enqueue": 2, "two_replicas": 1}
+    assert flag["sources"]["caller"] == {"orders-replica": 2, "orders": 1}
+    assert flag["ranked"][0]["count"] == 3
+    assert {sample["caller"] for sample in flag["samples"]} <= {"orders", "orders-replica"}
+    metric = {"trigger": "two_replicas", "outcome": "passed"}
+    patience.until(lambda: sidecar.metric("whatsapp_duplicate_sends_total", **metric) == 1)
+
+
+def test_where_duplicates_are_enforced_the_second_is_refused(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    sidecar.configure(graph={"url": graph.url, "duplicates": {"mode": "enforce", "within": "2s"}})
+    assert sidecar.reload().status == 200
+    first, second = send(sidecar), send(sidecar, TEXT.replace(b'"text",', b'"text" ,'))
+    keyed = [send(sidecar, Idempotency_Key=key) for key in "ab"]
+    time.sleep(2.1)
+    later = send(sidecar)
+
+    assert [answer.status for answer in (first, second, *keyed, later)] == [200, 409, 200, 200, 200]
+    error = second.json()["error"]
+    assert (error["code"], error["type"], error["is_transient"]) == (506, "WhatsAppMonitorRefusal", False)
+    assert first.json()["messages"][0]["id"] in error["message"]
+    assert second.headers["x-gate-reason"].startswith("duplicate; trigger=double_enqueue; first=wamid.")
+    assert len(graph.requests) == 4
+    patience.until(lambda: sidecar.metric("whatsapp_sends_total", outcome="duplicate") == 1)
+    patience.until(lambda: sidecar.metric("whatsapp_duplicate_sends_total", outcome="refused") == 1)
+    assert not sidecar.get("/v1/pauses").json()["pauses"]
+
+
+def test_a_status_tells_what_became_of_a_send_that_was_not_answered(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    graph.delay_seconds = 1.5
+    lost = send(sidecar, TEMPLATE, Idempotency_Key="order-7", X_Gate_Caller="orders", X_Gate_Campaign="spring")
+    graph.delay_seconds = 0.0
+    sidecar.settle()
+    (unknown,) = sidecar.get("/v1/messages?state=unknown").json()["messages"]
+    marked = json.loads(graph.requests[-1][1].body)["biz_opaque_callback_data"]
+
+    sender.statuses(payloads.status("wamid.late", "sent", time.time(), callback_data=marked))
+    sidecar.settle()
+    settled = send(sidecar, TEMPLATE, Idempotency_Key="order-7")
+
+    assert lost.status == 504
+    assert (unknown["template"], unknown["campaign"]) == ("offer", "spring")
+    assert (marked.startswith("wm1k"), marked.endswith(":order-7")) == (True, True)
+    message = sidecar.get("/v1/messages/wamid.late").json()
+    assert (message["biz_opaque_callback_data"], message["template"]) == ("order-7", "offer")
+    assert not sidecar.get("/v1/messages?state=unknown").json()["messages"]
+    assert (settled.status, settled.json()["messages"]) == (200, [{"id": "wamid.late"}])
+    assert "idempotency-replayed" in settled.headers
+    assert len(graph.requests) == 1
+    patience.until(lambda: sidecar.metric("whatsapp_sends_total", outcome="settled") == 1)
+
+
+def test_a_crash_while_a_send_was_under_way_is_settled_too(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.delay_seconds = 0.8
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(send, sidecar, TEMPLATE, Idempotency_Key="order-8")
+        patience.until(lambda: graph.requests)
+        sidecar.kill()
+        assert isinstance(lost.exception(), OSError)
+    graph.delay_seconds = 0.0
+    sidecar.start()
+    marked = json.loads(graph.requests[-1][1].body)["biz_opaque_callback_data"]
+    sender.statuses(payloads.status("wamid.crashed", "sent", time.time(), callback_data=marked))
+    sidecar.settle()
+
+    again = send(sidecar, TEMPLATE, Idempotency_Key="order-8")
+
+    assert (again.status, again.json()["messages"]) == (200, [{"id": "wamid.crashed"}])
+    assert len(graph.requests) == 1
+
+
+def test_without_a_key_no_byte_is_touched_unless_all_sends_are_to_be_marked(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    send(sidecar, TEXT)
+    settings = {"url": graph.url, "mark_sends": "always", "timeout": "1s"}
+    sidecar.configure(graph=settings)
+    assert sidecar.reload().status == 200
+    graph.delay_seconds = 1.5
+    lost = send(sidecar, TEXT)
+    graph.delay_seconds = 0.0
+    marked = json.loads(graph.requests[-1][1].body)
+    sender.statuses(
+        payloads.status("wamid.found", "sent", time.time(), callback_data=marked["biz_opaque_callback_data"])
+    )
+    sidecar.settle()
+
+    assert graph.requests[0][1].body == TEXT
+    assert lost.status == 504
+    assert marked == {**json.loads(TEXT), "biz_opaque_callback_data": marked["biz_opaque_callback_data"]}
+    assert sidecar.get("/v1/messages/wamid.found").json()["biz_opaque_callback_data"] == ""
+    (known,) = sidecar.get("/v1/messages?state=settled").json()["messages"]
+    assert (known["wamid"].startswith("unsettled:"), known["became"]) == (True, "wamid.found")
+
+
+def test_the_application_gets_its_own_value_back_under_a_good_signature(tmp_path: Path, graph: Graph) -> None:
+    with (
+        Target() as target,
+        Sidecar(tmp_path, graph={"url": graph.url}, forward=[{"name": "app", "url": target.url}]) as sidecar,
+    ):
+        sidecar.start()
+        send(sidecar, TEMPLATE, Idempotency_Key="order-9")
+        marked = json.loads(graph.requests[-1][1].body)["biz_opaque_callback_data"]
+        with meta.of(sidecar) as sender:
+            item = payloads.status("wamid.1", "sent", time.time(), callback_data=marked)
+            body = payloads.delivery(payloads.change(NUMBER, statuses=[item]), waba_id=WABA_ID)
+            assert sender.post(body).status == 200
+            patience.until(lambda: target.received)
+
+    (request,) = target.received
+    assert request.body == body.replace(marked.encode(), b"order-7")
+    assert signature.verify(request.body, request.headers["x-hub-signature-256"].encode(), [APP_SECRET.encode()])
