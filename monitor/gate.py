@@ -198,6 +198,11 @@ def _held(pauses: list[Pause], now: float) -> Verdict:
     return Verdict(False, f"paused_{last.scope}", last, seconds, others=tuple(stopping[1:]))
 
 
+def used_up(kind: str, share: float, retry_after_seconds: float) -> Verdict:
+    """Return the denial of a send since Meta's own quota, an account's or the app's, is nearly used up."""
+    return Verdict(False, f"usage_{kind}", retry_after_seconds=max(1, math.ceil(retry_after_seconds)), share=share)
+
+
 def throttled(verdict: Verdict, wait_seconds: float) -> Verdict:
     """Return the denial of a send that comes sooner than a throttle's rate lets it."""
     seconds = max(1, math.ceil(wait_seconds))

@@ -100,6 +100,9 @@ class Metrics:
             "Sends through the proxy that repeated another one, by why they probably did.",
             "phone_number_id trigger outcome",
         )
+        self.graph_usage = self._gauge(
+            "graph_usage_ratio", "Share of Meta's quota that its answers to sends say is used up.", "waba_id kind"
+        )
         self.presumed_expired = counter(
             "messages_presumed_expired", "Messages of which nothing was heard within their time to live.", number
         )

@@ -28,6 +28,13 @@ class Rates:
             self._buckets[name] = (tokens if waits else tokens - 1.0, now)
         return max(waits, default=0.0)
 
+    def share(self, name: str, share: float) -> bool:
+        """Say whether this send is one of the share that may leave."""
+        tokens = min(1.0, self._buckets.get(name, (0.0, 0.0))[0] + share)
+        is_one = tokens >= _WHOLE
+        self._buckets[name] = (tokens - 1.0 if is_one else tokens, 0.0)
+        return is_one
+
     def _filled(self, name: str, allowed: Limit, now: float) -> float:
         if allowed.share is not None:
             return min(1.0, self._buckets.get(name, (0.0, now))[0] + allowed.share)

@@ -12,6 +12,7 @@ from monitor.actions import Pause, is_in_force, is_reinstated, limit
 from monitor.gate import Ask, Verdict
 from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
+from monitor.usages import Usages
 
 PATH = "/v1/gate"
 BLOCKED = 368
@@ -43,6 +44,7 @@ class GateEndpoint:
         is_window_open: Callable[[str, str, float], bool],
         hash_key: bytes,
         *,
+        usages: Usages,
         is_loaded: Callable[[], bool],
         on_error: Callable[[], Mapping[str, str]],
         clock: Callable[[], float],
@@ -56,6 +58,7 @@ class GateEndpoint:
         self._is_window_open = is_window_open
         self._hash_key = hash_key
         self._rates = Rates()
+        self._usages = usages
         self._clock = clock
         self._count = count
 
@@ -106,10 +109,20 @@ class GateEndpoint:
             if verdict.limits:
                 wait_seconds = self._rates.take(verdict.limits, now)
                 verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
+            if verdict.allow and ask.is_send:
+                verdict = self._within_quota(ask, now) or verdict
         except Exception:  # noqa: BLE001 (the gate's own fault must not decide by a 500: the configuration does)
             logs.get().exception("gate_failed")
             return gate.untold(ask, self._on_error(), "gate_failed")
         return verdict
+
+    def _within_quota(self, ask: Ask, now: float) -> Verdict | None:
+        """Return the denial of a send for which Meta's quota leaves no room now, None where it does."""
+        subject = ask.waba_id or self._wabas().get(ask.phone_number_id, "") or ask.phone_number_id
+        slowing = self._usages.slowing(subject, now)
+        if slowing is None or self._rates.share(f"{slowing.kind}:{subject}", slowing.share):
+            return None
+        return gate.used_up(slowing.kind, slowing.share, slowing.retry_after_seconds)
 
     def _ask(self, scope: Scope) -> Ask:
         """Read the question from the path, the query and a gateway's headers; what can't be read is left unknown."""
@@ -140,6 +153,8 @@ def described(verdict: Verdict) -> dict[str, Any]:
     pause = verdict.pause
     if pause is None:
         told: dict[str, Any] = {"allow": verdict.allow, "reason": verdict.reason}
+        if verdict.share is not None:
+            told["share"] = verdict.share
         return told if verdict.allow else {**told, "retry_after_seconds": verdict.retry_after_seconds}
     shown = {
         "allow": verdict.allow,

@@ -25,7 +25,8 @@ from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
 from monitor.store.protocol import SEND, Arrival, Store
-from monitor.upstream import Upstream
+from monitor.upstream import Headers, Upstream
+from monitor.usages import ACCOUNT, Usages
 from monitor.web.access import Access
 from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
@@ -104,19 +105,20 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
 
-    memory = parts.pipeline.memory
+    memory, usages = parts.pipeline.memory, Usages()
     endpoint = GateEndpoint(
         pauses,
         lambda: memory.wabas,
         memory.conversations.is_open,
         hash_key,
+        usages=usages,
         is_loaded=lambda: parts.pipeline.is_loaded,
         on_error=lambda: parts.loaded.config.gate.on_error.model_dump(),
         clock=parts.clock,
         count=count,
     )
 
-    proxy = _proxy(parts, endpoint, hash_key)
+    proxy = _proxy(parts, endpoint, usages, hash_key)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -131,7 +133,7 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
     return Access(route, lambda: parts.loaded.operator_tokens)
 
 
-def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
+def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes) -> Proxy:
     """Return the egress proxy over the same gate."""
 
     def target() -> Target:
@@ -158,6 +160,12 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         await parts.store.append(Arrival(SEND, parts.clock(), msgspec.json.encode(event)))
         parts.pipeline.wake()
 
+    def learn_usage(attempt: Attempt, headers: Headers) -> None:
+        subject = attempt.waba_id or attempt.phone_number_id
+        for kind, percent in usages.learn(subject, headers, parts.clock()):
+            waba_id, _ = parts.metrics.sender(attempt.waba_id if kind == ACCOUNT else "", "")
+            parts.metrics.graph_usage.of(waba_id, kind).set(percent / 100.0)
+
     def count_send(phone_number_id: str, outcome: str) -> None:
         known = parts.metrics.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
         parts.metrics.sends.of(known, outcome).inc()
@@ -168,6 +176,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         decide=endpoint.decide,
         attempt=attempt,
         learn=learn,
+        learn_usage=learn_usage,
         clock=parts.clock,
         first=FirstAnswers(parts.store.first_answer, lambda one: parts.store.keep_answer(one, parts.clock()), hash_key),
         count_send=count_send,

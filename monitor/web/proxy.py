@@ -23,6 +23,7 @@ PATH = "/graph"
 SEND_BYTES_MOST = 1024 * 1024  # a message is JSON and names its media by id
 ANSWER_BYTES_MOST = 1024 * 1024
 DUPLICATE = 506
+LIMITS = {"usage_account": 80007, "usage_app": 4}  # Graph's own codes for what is used up
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -68,6 +69,7 @@ class Proxy:
         decide: Callable[[Ask], Verdict],
         attempt: Callable[[str, Mapping[str, str], Any, str], tuple[Ask, Attempt]],
         learn: Callable[[SendEvent], Awaitable[None]],
+        learn_usage: Callable[[Attempt, Headers], None],
         clock: Callable[[], float],
         first: FirstAnswers,
         count_send: Callable[[str, str], None],
@@ -78,6 +80,7 @@ class Proxy:
         self._decide = decide
         self._attempt = attempt
         self._learn = learn
+        self._learn_usage = learn_usage
         self._clock = clock
         self._sends = duplicates.Sends()
         self._first = first
@@ -172,6 +175,7 @@ class Proxy:
         try:
             async with self._ask(passing.scope, passing.path, marked or passing.body, target) as answer:
                 told = b"".join([piece async for piece in pieces(answer)])
+                self._learn_usage(attempt, answer.raw_headers)
                 found = FirstAnswer(name, digest, answer.status, answer_headers(answer), told)
         except UpstreamError as error:
             self._count_send(number, "unknown" if error.is_sent else "unreachable")
@@ -246,7 +250,7 @@ def _json(body: bytes) -> Any:
 async def _paused(send: Send, verdict: Verdict) -> None:
     """Answer as Graph does where it refuses, with the code that caused the pause; 429 for what only came too fast."""
     code = verdict.pause.code if verdict.pause is not None else None
-    status, shown = (429, 130429) if _is_passing(verdict) else (403, 368)
+    status, shown = (429, LIMITS.get(verdict.reason, 130429)) if _is_passing(verdict) else (403, 368)
     retry = str(verdict.retry_after_seconds or 1).encode()
     headers = [(b"retry-after", retry), (b"x-gate-reason", reason_of(verdict).encode())]
     await _refuse(send, status, shown if code is None else code, verdict.reason, reason_of(verdict), headers)
@@ -272,7 +276,11 @@ def _peer(scope: Scope) -> str:
 
 def _is_passing(verdict: Verdict) -> bool:
     """Say whether it is only a matter of a little waiting: a limit, or one person who got too much at once."""
-    return bool(verdict.limits) or (verdict.pause is not None and verdict.pause.scope == "pair")
+    return (
+        verdict.share is not None
+        or bool(verdict.limits)
+        or (verdict.pause is not None and verdict.pause.scope == "pair")
+    )
 
 
 def _unanswered(error: UpstreamError) -> tuple[int, Headers, bytes]:

@@ -367,3 +367,18 @@ def test_the_application_gets_its_own_value_back_under_a_good_signature(tmp_path
     (request,) = target.received
     assert request.body == body.replace(marked.encode(), b"order-7")
     assert signature.verify(request.body, request.headers["x-hub-signature-256"].encode(), [APP_SECRET.encode()])
+
+
+def test_sends_slow_down_before_meta_s_quota_is_used_up(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.usage = '{"call_count":90,"total_time":10,"total_cputime":10}'
+    sent = [send(sidecar, TEXT.replace(b"llo", str(number).encode())) for number in range(21)]
+    graph.usage = '{"call_count":100,"total_time":10,"total_cputime":10}'
+    while send(sidecar, TEXT.replace(b"llo", str(time.time_ns()).encode())).status != 200:
+        pass
+    full = send(sidecar, TEXT.replace(b"llo", b"last"))
+    asked = sidecar.get(f"/v1/gate/{NUMBER}")
+
+    assert [answer.status for answer in sent].count(429) == 10
+    assert (full.status, full.json()["error"]["code"], full.headers["retry-after"]) == (429, 4, "60")
+    assert (asked.status, asked.json()["reason"]) == (403, "usage_app")
+    assert sidecar.metric("whatsapp_graph_usage_ratio", kind="app") == 1.0

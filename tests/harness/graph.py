@@ -16,7 +16,8 @@ class Graph:
     """Listens on `port`.
 
     `refusal` is what it answers to sends instead of taking them: a status and an error code. `delay_seconds` is how
-    long each answer takes, `is_cutting` whether it ends in the middle; `coding` is said to be its content coding.
+    long each answer takes, `is_cutting` whether it ends in the middle; `coding` is said to be its content coding,
+    `usage` the quota that is used up.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Graph:
         self.delay_seconds = 0.0
         self.is_cutting = False
         self.coding = ""
+        self.usage = '{"call_count":1}'
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -94,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(graph.delay_seconds)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("X-App-Usage", '{"call_count":1}')
+        self.send_header("X-App-Usage", graph.usage)
         if graph.coding:
             self.send_header("Content-Encoding", graph.coding)
         self.send_header("Content-Length", str(len(text) + graph.is_cutting))
