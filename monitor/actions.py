@@ -13,6 +13,8 @@ from monitor.probes import Probe
 
 SCOPES = ("all", "waba", "phone_number", "category", "template", "campaign", "country", "recipient", "pair")
 """From the widest to the most specific; a `pair` is one number and one person: `{phone_number_id}|{recipient}`."""
+DRILL_ACCOUNT = "whatsapp-monitor-drill"
+"""Account and number of synthetic blocks: nobody has it, so nobody's sending is stopped."""
 OPERATOR, META = "operator", "meta"
 """Stand for the rule's name on a pause that a human placed, and on one that Meta's own word stands for."""
 LANES = ("all", "business_initiated", "marketing")

@@ -11,11 +11,11 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from monitor import config as configuration
-from monitor import destinations, engine, logs, observe, pseudonyms, rule_checks, traces
+from monitor import destinations, engine, logs, observe, operators, pseudonyms, rule_checks, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
-from monitor.events import RulesLoaded, Tick
+from monitor.events import DrillDone, RulesLoaded, Tick
 from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.feed import Feed
@@ -112,6 +112,7 @@ class App:
             self.metrics.sender(number.waba_id, number.phone_number_id)
             self.metrics.heard(number.seen_at)
         self.metrics.reloaded(is_successful=True)
+        await self._remember_drill()
         self._supervise("pipeline", self.pipeline.run)
         self._supervise("retention", self._retain)
         self._supervise("ticks", self._tick)
@@ -213,6 +214,13 @@ class App:
         await self.pipeline.adopt(settings(loaded))
         self.metrics.prepare_rules(loaded.rule_set.rules)
         await self._note_rules()
+
+    async def _remember_drill(self) -> None:
+        known = await self.store.newest_audit(operators.DRILL)
+        if known is not None:
+            told = msgspec.json.decode(known.reason)
+            drill = DrillDone(known.actor, "", int(known.target), told["passed"], told["seconds"])
+            observe.drilled(self.metrics, drill, known.at)
 
     async def _note_rules(self) -> None:
         act = RulesLoaded(OPERATOR_SYSTEM, self.loaded.rule_set.hash)

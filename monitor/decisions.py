@@ -11,6 +11,7 @@ import msgspec
 
 from monitor import actions, aspects, incidents, probes
 from monitor.actions import (
+    DRILL_ACCOUNT,
     EVIDENCE_KEPT,
     META,
     OPERATOR,
@@ -296,6 +297,8 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         "severity": action.severity,
         **{f"{name}_id" if name in {"waba", "phone_number"} else name: value for name, value in action.group if value},
     }
+    if DRILL_ACCOUNT in labels.values():
+        labels["drill"] = "true"  # so that a route can keep it from waking anybody
     alert = Alert(
         id=moment.id("a"),
         rule=action.rule,

@@ -27,6 +27,7 @@ from monitor.conversations import WINDOW_SECONDS, Window
 from monitor.events import (
     AccountEvent,
     Anomaly,
+    DrillDone,
     Duplicate,
     ErrorReport,
     Event,
@@ -76,7 +77,7 @@ def _take(step: Step, event: Event, moment: Moment) -> int:
             return _tick(step, event, moment)
         case (
             PausePlaced() | PauseReleased() | FlagResolved() | ResendsClaimed() | ResendSettled() | RulesLoaded()
-            | PersonForgotten() | IncidentClosed()
+            | PersonForgotten() | IncidentClosed() | DrillDone()
         ):  # fmt: skip
             made = _operate(step, event, moment)
             step.learn(made)
@@ -430,6 +431,8 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
             step.forgotten.extend(act.people)
         case IncidentClosed():
             step.standing, changes = operators.close(step.standing, act, moment)
+        case DrillDone():
+            changes = [operators.drilled(act, moment)]
         case _:
             assert_never(act)
     return changes

@@ -292,6 +292,19 @@ class IncidentClosed(msgspec.Struct, frozen=True, tag="incident_closed"):
     incident_id: str
 
 
+class DrillDone(msgspec.Struct, frozen=True, tag="drill_done"):
+    """A synthetic block of an account that does not exist was played: how many seconds it took to reach each stage.
+
+    `seconds` is by stage (gate, follower, alertmanager, release), the slowest where there are several.
+    """
+
+    actor: str
+    reason: str
+    code: int
+    is_passed: bool
+    seconds: dict[str, float]
+
+
 class Tick(msgspec.Struct, frozen=True, tag="tick"):
     """Time passed: these messages are to be judged as of `at`, since nothing was heard of them."""
 
@@ -304,7 +317,7 @@ Derived = PresumedExpired | Anomaly | NewCode
 MetaEvent = Status | InboundMessage | ErrorReport | AccountEvent | Unparsed | Send | Derived
 OperatorAct = (
     PausePlaced | PauseReleased | FlagResolved | ResendsClaimed | ResendSettled | RulesLoaded | PersonForgotten
-    | IncidentClosed
+    | IncidentClosed | DrillDone
 )  # fmt: skip
 Event = MetaEvent | OperatorAct | Tick
 EVENT_KINDS = {
@@ -328,6 +341,7 @@ EVENT_KINDS = {
     RulesLoaded: "rules_loaded",
     PersonForgotten: "person_forgotten",
     IncidentClosed: "incident_closed",
+    DrillDone: "drill_done",
     Tick: "tick",
 }
 

@@ -17,6 +17,7 @@ NUMBERS_MOST = 200  # phone number ids with series of their own
 WHOLE_MOST = 50  # of those, how many have all codes pre-created (about 200 series each); the others have the grave ones
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
+DRILL_STAGES = ("webhook", "gate", "follower", "alertmanager", "release")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
     "journal_unavailable",
@@ -161,6 +162,11 @@ class Metrics:
         self.reload_timestamp = gauge(
             "monitor_config_last_reload_success_timestamp_seconds", "When a reload was last taken.", ""
         )
+        self.drill_seconds = gauge(
+            "drill_seconds", "Of the newest drill: from the webhook until the block was known there.", "stage"
+        )
+        self.drill_passed = gauge("drill_passed", "Whether the newest drill reached all that it had to.", "")
+        self.drill_timestamp = gauge("drill_timestamp_seconds", "When the newest drill was.", "")
         build = gauge("monitor_build_info", "Versions in use.", "version python_version sqlite_version")
         build.of(__version__, platform.python_version(), sqlite3.sqlite_version).set(1)
 

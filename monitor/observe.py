@@ -8,6 +8,7 @@ from monitor.actions import Flag, Incident, Resend
 from monitor.events import (
     AccountEvent,
     Anomaly,
+    DrillDone,
     Duplicate,
     ErrorReport,
     InboundMessage,
@@ -22,7 +23,7 @@ from monitor.events import (
 )
 from monitor.facts import Fact
 from monitor.messages import PRESUMED_EXPIRED, Advance
-from monitor.metrics import STATUSES, Cached, Metrics
+from monitor.metrics import DRILL_STAGES, STATUSES, Cached, Metrics
 from monitor.rules import ENFORCE, SHADOW
 from monitor.traces import Traces
 
@@ -59,6 +60,8 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
                 sender = metrics.sender(event.waba_id, event.phone_number_id)
                 _add(counts, metrics.sends.of(sender[1], "failed"))
                 _errors(metrics, sender, (event.error,), "send")
+            case DrillDone():
+                drilled(metrics, event, fact.received_at)
             case Duplicate():
                 _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
                 outcome = "refused" if event.is_refused else "passed"
@@ -87,6 +90,15 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
     for counter, count in counts.items():
         counter.inc(count)
     metrics.heard(now)
+
+
+def drilled(metrics: Metrics, drill: DrillDone, at: float) -> None:
+    """Show the newest drill."""
+    for stage, seconds in drill.seconds.items():
+        if stage in DRILL_STAGES:
+            metrics.drill_seconds.of(stage).set(seconds)
+    metrics.drill_passed.of().set(int(drill.is_passed))
+    metrics.drill_timestamp.of().set(at)
 
 
 def _of_rules(metrics: Metrics, fact: Fact, counts: dict[Any, int]) -> None:

@@ -9,10 +9,20 @@ import msgspec
 
 from monitor import incidents, probes
 from monitor.actions import OPERATOR, Alert, AuditEntry, Evidence, Flag, Incident, Moment, Pause, is_in_force
-from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, PersonForgotten, RulesLoaded
+from monitor.events import (
+    DrillDone,
+    FlagResolved,
+    IncidentClosed,
+    PausePlaced,
+    PauseReleased,
+    PersonForgotten,
+    RulesLoaded,
+)
 from monitor.firings import Firing
 from monitor.probes import Probe
 from monitor.standing import Change, Standing, apply, in_order
+
+DRILL = "drill"
 
 
 def place(standing: Standing, act: PausePlaced, moment: Moment) -> tuple[Standing, list[Change]]:
@@ -80,6 +90,12 @@ def resolve(standing: Standing, act: FlagResolved, moment: Moment) -> tuple[Stan
         return standing, [audit(moment, act.actor, "resolve_without_effect", act.flag_id, act.reason)]
     resolved = msgspec.structs.replace(flag, resolved_at=moment.now, resolved_by=act.actor, resolve_reason=act.reason)
     return apply(standing, resolved), [resolved, audit(moment, act.actor, "resolve", flag.id, act.reason)]
+
+
+def drilled(act: DrillDone, moment: Moment) -> AuditEntry:
+    """Return the note of a drill: its result as JSON stands for the reason."""
+    told = {"passed": act.is_passed, "seconds": act.seconds, "reason": act.reason}
+    return audit(moment, act.actor, DRILL, str(act.code), msgspec.json.encode(told).decode())
 
 
 def adopt(act: RulesLoaded, moment: Moment) -> list[Change]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
@@ -41,18 +42,14 @@ class Channel:
 
     def __init__(self, target: Target, directory: Path) -> None:
         self._target = target
-        self._headers = {"User-Agent": f"whatsapp-monitor/{__version__}", "Accept-Encoding": "identity"}
-        self._headers.update(_authorization(target, directory))
-        self._client = httpx2.AsyncClient(
-            verify=_tls(target, directory), timeout=target.timeout, follow_redirects=False, trust_env=False
-        )
+        self._client = httpx2.AsyncClient(**options(target, directory))
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
         """Post a body; raise SendError for anything but a 2xx within the target's timeout."""
         try:
             async with (
                 asyncio.timeout(self._target.timeout),
-                self._client.stream("POST", url, content=body, headers={**self._headers, **headers}) as answer,
+                self._client.stream("POST", url, content=body, headers=headers) as answer,
             ):
                 await _drain(answer)
         except TimeoutError:
@@ -174,6 +171,18 @@ def _retry_after(value: str) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return None if seconds is None else min(max(seconds, 1.0), _RETRY_AFTER_MOST_SECONDS)
+
+
+def options(target: Target, directory: Path) -> dict[str, Any]:
+    """Return how a client of a target is made: its identity, TLS and deadline, and nothing from the environment."""
+    own = {"User-Agent": f"whatsapp-monitor/{__version__}", "Accept-Encoding": "identity"}
+    return {
+        "headers": {**own, **_authorization(target, directory)},
+        "verify": _tls(target, directory),
+        "timeout": target.timeout,
+        "follow_redirects": False,
+        "trust_env": False,
+    }
 
 
 def _authorization(target: Target, directory: Path) -> dict[str, str]:

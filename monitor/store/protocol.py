@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from monitor.actions import Alert, Flag, Incident, Pause, Resend
+from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
 from monitor.firings import Firing
 from monitor.memory import Number
@@ -297,6 +297,10 @@ class Store(Protocol):
 
     async def audit(self, before: str, limit: int) -> Page:
         """Return who did what, newest first."""
+        ...
+
+    async def newest_audit(self, action: str) -> AuditEntry | None:
+        """Return the newest note of an action."""
         ...
 
     async def recent_messages(self, before: str, limit: int, *, people: Sequence[str], state: str) -> Page:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from monitor import standing as standings
-from monitor.actions import Alert, Flag, Incident, Pause, Resend
+from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
 from monitor.conversations import Window
 from monitor.firings import Firing
 from monitor.memory import NUMBERS_MOST, RECENT_MOST, STATES_MOST, Number
@@ -185,3 +185,10 @@ def page(found: list[tuple[int, Any]], limit: int) -> Page:
     """Return a page of records with their rowids, of which one more than the limit was asked for."""
     items = found[:limit]
     return Page([item for _, item in items], str(items[-1][0]) if len(found) > limit else "")
+
+
+def newest_audit(db: sqlite3.Connection, action: str) -> AuditEntry | None:
+    """Return the newest note of an action."""
+    query = "SELECT at, actor, action, target, reason, position FROM audit WHERE action = ? ORDER BY id DESC LIMIT 1"
+    row = db.execute(query, (action,)).fetchone()
+    return None if row is None else AuditEntry(*row)

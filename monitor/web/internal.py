@@ -30,6 +30,7 @@ from monitor.usages import ACCOUNT, Usages
 from monitor.web.access import Access
 from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
+from monitor.web.drills import Drills
 from monitor.web.events import Events
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
@@ -95,6 +96,7 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             *Events(
                 parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
             ).routes(),
+            *Drills(parts.store, parts.pipeline, parts.clock).routes(),
             *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
         ]
     )
