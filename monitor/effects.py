@@ -6,6 +6,7 @@ from typing import assert_never
 import msgspec
 
 from monitor import (
+    acquaintances,
     aspects,
     campaigns,
     codes,
@@ -21,7 +22,6 @@ from monitor import (
     tokens,
     turns,
 )
-from monitor.account import Preference
 from monitor.actions import Action, Incident, Moment, Resend, ResendAction
 from monitor.conversations import WINDOW_SECONDS, Window
 from monitor.events import (
@@ -52,12 +52,11 @@ from monitor.events import (
     Unsettled,
 )
 from monitor.facts import Fact
-from monitor.memory import SEEN_EVERY_SECONDS, Number
+from monitor.memory import Number
 from monitor.messages import Advance, Message
 from monitor.standing import Change
 from monitor.step import Known, Step
 
-STOPPED_CODE = 131050  # the user stopped marketing messages
 _NO_WINDOW = frozenset({"system", "request_welcome"})  # not written by the customer
 
 
@@ -99,13 +98,13 @@ def derived_before(known: Known, wamids: Iterable[str], received_at: float) -> I
 
 def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     if isinstance(event, AccountEvent):
-        event = _resolved(step, event)
+        event = acquaintances.resolved(step, event)
     number = step.number(getattr(event, "phone_number_id", ""))
     advance, is_new = _fold(step, event, moment.now, number)
     if not is_new:
         step.facts.append(Fact(event, moment.now, is_repeated=True))
         return 0
-    _meet(step, event, number, moment.now)
+    acquaintances.meet(step, event, number, moment.now)
     plan = step.settings.plan
     if type(event) is Status and not event.errors and not step.known.resends and engine.is_unwatched(plan, event):
         leaked = _leaked(step, advance)  # the usual status: no rule can match it
@@ -245,70 +244,6 @@ def _converse(step: Step, event: InboundMessage) -> None:
             _count(step, answered, message)
 
 
-def _meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> None:
-    """Note what the event tells in passing: numbers, states, preferences, two ids of one person."""
-    phone_number_id = getattr(event, "phone_number_id", "")
-    if phone_number_id:
-        _meet_number(step, event, number, phone_number_id, now)
-    if type(event) is Status and not event.alias and not event.errors:
-        return
-    match event:
-        case Status() | InboundMessage():
-            if event.alias:
-                step.aliases[event.alias] = event.recipient if isinstance(event, Status) else event.sender
-            if isinstance(event, Status) and any(error.code == STOPPED_CODE for error in event.errors):
-                _prefer(step, event.recipient, is_stopped=True, at=event.occurred_at)
-        case AccountEvent(detail=Preference() as preference):
-            if preference.preference in {"stop", "resume"}:
-                is_stopped = preference.preference == "stop"
-                _prefer(step, preference.recipient, is_stopped=is_stopped, at=event.occurred_at)
-        case AccountEvent():
-            for state in states.said(event):
-                kept = states.newer(step.states.get(state.key) or step.memory.states.get(state.key), state)
-                if kept is not None:
-                    step.states[kept.key] = kept
-        case _:
-            pass
-
-
-def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_number_id: str, now: float) -> None:
-    waba_id, number = event.waba_id, getattr(event, "number", "")
-    reported_since = known.reported_since if known is not None else None
-    if isinstance(event, Sent) and reported_since is None:
-        reported_since = event.occurred_at
-    if (
-        known is not None
-        and (waba_id == known.waba_id or not waba_id)
-        and (number == known.number or not number)
-        and reported_since == known.reported_since
-        and now < known.seen_at + SEEN_EVERY_SECONDS
-    ):
-        return
-    step.numbers[phone_number_id] = Number(
-        phone_number_id,
-        waba_id or (known.waba_id if known is not None else ""),
-        number or (known.number if known is not None else ""),
-        now,
-        reported_since,
-    )
-
-
-def _prefer(step: Step, recipient: str, *, is_stopped: bool, at: float) -> None:
-    if recipient:
-        step.preferences[recipient] = (is_stopped, at)
-        (step.known.stopped.add if is_stopped else step.known.stopped.discard)(recipient)
-
-
-def _resolved(step: Step, event: AccountEvent) -> AccountEvent:
-    """Return the event with the id of the number that it names by its displayed form only."""
-    number = "" if event.phone_number_id else account_number(event)
-    if not number:
-        return event
-    known = next((one.phone_number_id for one in step.numbers.values() if one.number == number), "")
-    phone_number_id = known or step.memory.phone_number_ids.get(number, "")
-    return msgspec.structs.replace(event, phone_number_id=phone_number_id)
-
-
 def _resend(
     step: Step, event: MetaEvent, advance: Advance, message: Message, actions: Iterable[Action], moment: Moment
 ) -> int:
@@ -374,11 +309,6 @@ def _settled(step: Step, event: Status, advance: Advance | None, now: float) -> 
 def new_code_key(code: int) -> str:
     """Return the key by which a code that the catalogue does not know is remembered."""
     return f"code|{code}"
-
-
-def account_number(event: AccountEvent) -> str:
-    """Return the hash of the display number that an account event names."""
-    return getattr(event.detail, "number", "")
 
 
 def _found(message: Message, name: str, at: float) -> MetaEvent:

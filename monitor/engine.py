@@ -15,9 +15,9 @@ from monitor.aspects import KINDS_OF, Facts
 from monitor.codes import Catalogue
 from monitor.conditions import MATCH, OTHER, Group, Held
 from monitor.events import MetaEvent, Status
-from monitor.grammar import FACTS
 from monitor.messages import Message
 from monitor.rules import Between, Condition, Like, Matcher, OneOf, Rule, RuleSet, Test, Tests
+from monitor.vocabulary import FACTS
 from monitor.windows import Timer, Windows
 
 MUTED_SECONDS = 60.0  # how soon after a mute interval silence is looked at again

@@ -1,93 +1,29 @@
 """What a rules file may say, as pydantic reads it."""
 
-import typing
 from typing import Annotated, Any, Literal
 
 import pydantic
-import re2
 
-from monitor import durations, expressions
+from monitor import expressions
 from monitor.intervals import NamedIntervalSpec
-from monitor.validation import plain
+from monitor.vocabulary import (
+    COUNT_MOST,
+    FACTS,
+    WINDOW_MOST_SECONDS,
+    EvidenceName,
+    FactName,
+    LaneName,
+    Match,
+    Name,
+    Rate,
+    ScopeName,
+    Seconds,
+    Strict,
+    Values,
+    Window,
+)
 
-PATTERN_MOST = 512
-WINDOW_MOST_SECONDS = 30 * 86400.0
-COUNT_MOST = 10_000
 KINDS = ("count", "ratio", "distinct", "increase", "absent", "sequence", "change")
-
-FactName = Literal[
-    "kind", "origin", "code", "class", "hits", "retryable", "status", "field", "event", "message_type", "category",
-    "waba_id", "phone_number_id", "recipient", "wamid", "template", "template_id", "language", "campaign", "anomaly",
-    "restriction", "violation", "ban_state", "decision", "severity", "alert_type", "alert_status", "reason", "quality",
-    "previous_quality", "template_status", "previous_category", "limit", "previous_limit", "preference", "country",
-    "source", "caller", "trigger",
-]  # fmt: skip
-
-
-FACTS: tuple[str, ...] = typing.get_args(FactName)
-EvidenceName = Literal[
-    "source", "caller", "trigger", "template", "campaign", "restriction", "recipient", "phone_number_id", "waba_id",
-    "category", "code", "country", "wamid",
-]  # fmt: skip
-
-
-def _duration(value: Any) -> float:
-    if not isinstance(value, str):
-        raise ValueError("not a duration: write it as 30s, 5m, 1h30m or 2d")
-    return durations.parse(value)
-
-
-Seconds = Annotated[
-    float,
-    pydantic.BeforeValidator(_duration, json_schema_input_type=str),
-    pydantic.WithJsonSchema({"type": "string", "description": "A duration: 30s, 5m, 1h30m, 2d"}),
-]
-Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Scalar = pydantic.StrictInt | pydantic.StrictStr | pydantic.StrictBool
-
-
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-def expression(value: str) -> str:
-    """Return the RE2 expression as it is; raise ValueError with the reason where it is none."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(value, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "cannot be compiled"
-        raise ValueError(f"not an RE2 expression: {plain(reason)}") from None
-    return value
-
-
-class RangeSpec(_Strict):
-    """A range of whole numbers, both ends included."""
-
-    least: int = pydantic.Field(alias="from")
-    most: int = pydantic.Field(alias="to")
-
-
-class RegexSpec(_Strict):
-    """A regular expression (RE2) that the whole value must fulfil."""
-
-    regex: Annotated[str, pydantic.StringConstraints(min_length=1, max_length=PATTERN_MOST)]
-
-    @pydantic.field_validator("regex")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        return expression(value)
-
-
-def _form(value: Any) -> str:
-    if isinstance(value, dict | RangeSpec | RegexSpec):
-        return "(regex)" if isinstance(value, RegexSpec) or "regex" in value else "(range)"
-    return "(list)" if isinstance(value, list) else "(scalar)"
-
-
-def _rate(value: Any) -> float:
-    return durations.rate(value if isinstance(value, str) else "")
 
 
 def _listed(value: Any) -> Any:
@@ -98,40 +34,14 @@ def _expression(value: str) -> str:
     return str(expressions.check(value, FACTS))
 
 
-MatchValue = Annotated[
-    Annotated[Scalar, pydantic.Tag("(scalar)")]
-    | Annotated[list[Scalar], pydantic.Field(min_length=1), pydantic.Tag("(list)")]
-    | Annotated[RangeSpec, pydantic.Tag("(range)")]
-    | Annotated[RegexSpec, pydantic.Tag("(regex)")],
-    pydantic.Discriminator(_form),
-]
-
-
-Match = Annotated[dict[FactName, MatchValue], pydantic.Field(min_length=1)]
-Values = Annotated[
-    list[Scalar],
-    pydantic.BeforeValidator(
-        lambda value: value if isinstance(value, list) else [value], json_schema_input_type=list[Scalar] | Scalar
-    ),
-]
-Window = Annotated[Seconds, pydantic.Field(gt=0, le=WINDOW_MOST_SECONDS)]
-Rate = Annotated[
-    float,
-    pydantic.BeforeValidator(_rate, json_schema_input_type=str),
-    pydantic.WithJsonSchema({"type": "string", "description": "A rate: 10/s, 30/m, 500/h"}),
-]
-ScopeName = Literal["all", "waba", "phone_number", "template", "category", "campaign", "country", "recipient", "pair"]
-LaneName = Literal["all", "business_initiated", "marketing"]
-
-
-class CountSpec(_Strict):
+class CountSpec(Strict):
     """How many matching events within how long, in event time."""
 
     at_least: Annotated[int, pydantic.Field(ge=1, le=COUNT_MOST)]
     within: Window
 
 
-class RatioSpec(_Strict):
+class RatioSpec(Strict):
     """Which share of the events of a base set match, once there are enough of them."""
 
     of: Match
@@ -147,7 +57,7 @@ class RatioSpec(_Strict):
         return self
 
 
-class DistinctSpec(_Strict):
+class DistinctSpec(Strict):
     """How many different values of a fact the matching events have within how long."""
 
     of: FactName
@@ -155,7 +65,7 @@ class DistinctSpec(_Strict):
     within: Window
 
 
-class IncreaseSpec(_Strict):
+class IncreaseSpec(Strict):
     """How many times more matching events than before, measured against the time just before the window."""
 
     times: Annotated[float, pydantic.Field(gt=1, le=1_000_000, allow_inf_nan=False)]
@@ -164,21 +74,21 @@ class IncreaseSpec(_Strict):
     at_least: Annotated[int, pydantic.Field(ge=1)]
 
 
-class AbsentSpec(_Strict):
+class AbsentSpec(Strict):
     """For how long nothing came: no matching event after one, or none `of` another kind after a matching one."""
 
     seconds: Window = pydantic.Field(alias="for")
     of: Match | None = None
 
 
-class SequenceSpec(_Strict):
+class SequenceSpec(Strict):
     """What must follow a matching event of the same group, and how soon."""
 
     then: Match
     within: Window
 
 
-class ChangeSpec(_Strict):
+class ChangeSpec(Strict):
     """Which fact must become another than it was in the same group."""
 
     of: FactName
@@ -186,14 +96,14 @@ class ChangeSpec(_Strict):
     after: Values | None = pydantic.Field(default=None, alias="to")
 
 
-class BackoffSpec(_Strict):
+class BackoffSpec(Strict):
     """How much longer a pause becomes with each time that it was not long enough."""
 
     factor: Annotated[float, pydantic.Field(gt=1, le=100, allow_inf_nan=False)]
     most: Annotated[Seconds, pydantic.Field(gt=0)]
 
 
-class ProbeSpec(_Strict):
+class ProbeSpec(Strict):
     """How sending comes back after a pause: `rate` for a while, then 5 % and 25 % of all sends for `ramp` each.
 
     The next signal meanwhile pauses again.
@@ -204,7 +114,7 @@ class ProbeSpec(_Strict):
     ramp: Annotated[Seconds, pydantic.Field(gt=0)] = 600.0
 
 
-class PauseSpec(_Strict):
+class PauseSpec(Strict):
     """Stop outbound sending in a scope, for a duration, until someone resumes or until the rule is clear."""
 
     scope: ScopeName
@@ -225,14 +135,14 @@ class PauseSpec(_Strict):
         return self
 
 
-class RestoreSpec(_Strict):
+class RestoreSpec(Strict):
     """How a throttle is lifted: the rate doubles with each step, and after the last one it is free."""
 
     steps: Annotated[int, pydantic.Field(ge=1, le=16)]
     every: Annotated[Seconds, pydantic.Field(gt=0)]
 
 
-class ThrottleSpec(_Strict):
+class ThrottleSpec(Strict):
     """Let only so many messages through in a scope, for a duration after the newest evidence."""
 
     scope: ScopeName
@@ -242,44 +152,44 @@ class ThrottleSpec(_Strict):
     restore: RestoreSpec | None = None
 
 
-class ResumeSpec(_Strict):
+class ResumeSpec(Strict):
     """Release what rules have paused in a scope, never what a human has."""
 
     scope: ScopeName
-    rules: list[Name] = []
+    rules: list[Name] = pydantic.Field(default_factory=list)
 
 
-class FlagSpec(_Strict):
+class FlagSpec(Strict):
     """Put the matching events before a human, with the top values of these fields."""
 
-    evidence: list[EvidenceName] = []
+    evidence: list[EvidenceName] = pydantic.Field(default_factory=list)
 
 
-class ResendSpec(_Strict):
+class ResendSpec(Strict):
     """Put the message on the resend list, to be sent again no sooner than after this long."""
 
     after: Seconds = 0.0
 
 
-class AlertSpec(_Strict):
+class AlertSpec(Strict):
     """Tell the on-call person."""
 
     severity: Literal["critical", "warning", "info"] = "warning"
 
 
-class AnnotateSpec(_Strict):
+class AnnotateSpec(Strict):
     """Leave a note in the audit log, which dashboards show as an annotation."""
 
     text: Annotated[str, pydantic.StringConstraints(min_length=1, max_length=500)]
 
 
-class WebhookSpec(_Strict):
+class WebhookSpec(Strict):
     """Post the firing to one of `alerts.webhooks` of the configuration, by its name."""
 
     to: Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
-class ActionSpec(_Strict):
+class ActionSpec(Strict):
     """One thing to do: exactly one key."""
 
     pause: PauseSpec | None = None
@@ -318,7 +228,7 @@ Unless = Annotated[
 ]
 
 
-class ConditionSpec(_Strict):
+class ConditionSpec(Strict):
     """What must hold: matching events, one by one or seen together by at most one of the kinds."""
 
     match: Match
@@ -345,7 +255,7 @@ class RuleSpec(ConditionSpec):
     name: Name
     summary: str = ""
     mode: Literal["enforce", "shadow", "off"] = "enforce"
-    by: list[FactName] = []
+    by: list[FactName] = pydantic.Field(default_factory=list)
     pending: Annotated[Seconds, pydantic.Field(gt=0, le=WINDOW_MOST_SECONDS)] | None = pydantic.Field(
         default=None, alias="for"
     )
@@ -354,8 +264,8 @@ class RuleSpec(ConditionSpec):
     cooldown: Annotated[Seconds, pydantic.Field(ge=0, le=WINDOW_MOST_SECONDS)] = 0.0
     remind: Annotated[Seconds, pydantic.Field(ge=60)] | None = None
     max_age: Annotated[Seconds, pydantic.Field(gt=0, le=WINDOW_MOST_SECONDS)] = 3600.0
-    active_time_intervals: list[str] = []
-    mute_time_intervals: list[str] = []
+    active_time_intervals: list[str] = pydantic.Field(default_factory=list)
+    mute_time_intervals: list[str] = pydantic.Field(default_factory=list)
     runbook: Annotated[str, pydantic.StringConstraints(pattern=r"^https?://\S+$")] | None = None
     actions: Annotated[list[Action], pydantic.Field(min_length=1)]
 
@@ -377,7 +287,7 @@ class RuleSpec(ConditionSpec):
         return self
 
 
-def _all_optional() -> type[_Strict]:
+def _all_optional() -> type[Strict]:
     """Return a model with the keys of a rule, of which only the name is needed."""
     fields: dict[str, Any] = {
         name: (_annotated(field) | None, pydantic.Field(default=None, alias=field.alias))
@@ -385,7 +295,7 @@ def _all_optional() -> type[_Strict]:
         if name != "name"
     }
     told = "What to say otherwise of a rule that some file holds; a key without a value is taken away."
-    return pydantic.create_model("OverrideSpec", __base__=_Strict, __doc__=told, name=(Name, ...), **fields)
+    return pydantic.create_model("OverrideSpec", __base__=Strict, __doc__=told, name=(Name, ...), **fields)
 
 
 def _annotated(field: Any) -> Any:
@@ -395,12 +305,12 @@ def _annotated(field: Any) -> Any:
 OverrideSpec = _all_optional()
 
 
-class RulesFile(_Strict):
+class RulesFile(Strict):
     """The whole file."""
 
-    time_intervals: list[NamedIntervalSpec] = []
-    rules: list[RuleSpec] = []
-    override: list[OverrideSpec] = []  # type: ignore[valid-type] # made above
+    time_intervals: list[NamedIntervalSpec] = pydantic.Field(default_factory=list)
+    rules: list[RuleSpec] = pydantic.Field(default_factory=list)
+    override: list[OverrideSpec] = pydantic.Field(default_factory=list)  # type: ignore[valid-type] # made above
 
 
 def kinds_of(spec: ConditionSpec) -> list[str]:

@@ -11,26 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from monitor import aspects, codes, effects, logs, messages, parse, replay, standing, turns
+from monitor import effects, inquiries, logs, parse, replay, standing, turns
 from monitor.actions import Alert, AuditEntry, Moment, Pause, Resend, WebhookAction
 from monitor.engine import Plan
 from monitor.events import (
-    AccountEvent,
-    Duplicate,
-    ErrorReport,
     Event,
-    InboundMessage,
-    MetaEvent,
     OperatorAct,
-    ResendsClaimed,
-    ResendSettled,
     Send,
-    SendFailed,
-    Sent,
-    Status,
     Tick,
     Unparsed,
-    Unsettled,
 )
 from monitor.facts import Fact
 from monitor.memory import Memory
@@ -240,10 +229,10 @@ class Pipeline:
             return [Unparsed(f"{entry.position}", "", entry.received_at, "parser_failed", "")]
 
     async def _known(self, batch: Batch) -> Known:
-        asked = _Asked()
+        asked = inquiries.Asked(self.memory, self.plan.catalogue)
         for _, events in batch:
             for event in events:
-                self._ask(asked, event)
+                asked.note(event)
         store = self._store
         resends = await store.resends_by_id(list(asked.resend_ids)) if asked.resend_ids else {}
         for resend_id in asked.claimed_ids.intersection(resends):
@@ -255,45 +244,6 @@ class Pipeline:
             resends,
             await store.stopped(list(asked.people)) if asked.people else set(),
         )
-
-    def _ask(self, asked: "_Asked", event: Event) -> None:
-        """Note what must be known before the event can take effect."""
-        match event:
-            case Status():
-                asked.wamids.add(event.wamid)
-                asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
-                if event.token:
-                    asked.wamids.add(messages.unsettled_id(event.token[1:]))
-                if event.errors:
-                    asked.people.add(event.recipient)
-                    self._ask_new_codes(asked, event)
-            case InboundMessage():
-                answered = event.context or self.memory.recent.get((event.phone_number_id, event.sender), "")
-                asked.wamids.update(filter(None, (event.wamid, answered)))
-                self._ask_new_codes(asked, event)
-            case Sent():
-                asked.wamids.add(event.wamid)
-                asked.resend_ids.update(self.memory.waiting.of(event.wamid, event.recipient))
-            case Unsettled():
-                asked.wamids.add(messages.unsettled_id(event.token or event.key))
-            case ErrorReport() | AccountEvent() | Unparsed() | SendFailed() | Duplicate():
-                asked.keys.add(event.key)
-                self._ask_new_codes(asked, event)
-            case Tick():
-                asked.wamids.update(event.wamids)
-            case ResendsClaimed():
-                asked.resend_ids.update(event.resend_ids)
-                asked.claimed_ids.update(event.resend_ids)
-            case ResendSettled():
-                asked.resend_ids.add(event.resend_id)
-                asked.wamids.update(filter(None, (event.wamid,)))
-            case _:
-                pass
-
-    def _ask_new_codes(self, asked: "_Asked", event: MetaEvent) -> None:
-        for error in aspects.errors(event):
-            if error.code is not None and codes.find(self.plan.catalogue, error.code) is None:
-                asked.keys.add(effects.new_code_key(error.code))
 
     def _take(self, step: Step, entry: Entry, event: Event, serial: int) -> int:
         """Let one event take effect in the step; return how many record ids it used."""
@@ -361,17 +311,6 @@ class Pipeline:
             after = batch[-1][0].position
             if batch[-1][0].received_at >= until:
                 return
-
-
-class _Asked:
-    """What a batch needs to know."""
-
-    def __init__(self) -> None:
-        self.wamids: set[str] = set()
-        self.keys: set[str] = set()
-        self.resend_ids: set[str] = set()
-        self.claimed_ids: set[str] = set()
-        self.people: set[str] = set()
 
 
 def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:

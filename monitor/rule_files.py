@@ -8,7 +8,7 @@ import msgspec
 
 from monitor import document, intervals, rule_checks, validation
 from monitor.document import Document, Mistake, Mistaken
-from monitor.grammar import ConditionSpec, RangeSpec, RegexSpec, RulesFile, RuleSpec, Scalar
+from monitor.grammar import ConditionSpec, RulesFile, RuleSpec
 from monitor.intervals import Interval
 from monitor.rules import (
     Absent,
@@ -29,6 +29,7 @@ from monitor.rules import (
     Tests,
 )
 from monitor.rules import Sequence as SequenceOf
+from monitor.vocabulary import RangeSpec, RegexSpec, Scalar
 
 CLEAR = "/clear"  # marks the id of a rule's clear condition
 _Named = Mapping[str, tuple[Interval, ...]]

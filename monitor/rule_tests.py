@@ -40,12 +40,12 @@ from monitor.events import (
 )
 from monitor.facts import Fact
 from monitor.gate import Ask
-from monitor.grammar import Rate, Seconds
 from monitor.messages import ANOMALIES, DEFAULT_POLICY
 from monitor.rehearsal import Rehearsal
 from monitor.rule_coverage import Coverage, Tried
 from monitor.rules import ENFORCE, SHADOW
 from monitor.step import Settings
+from monitor.vocabulary import Rate, Seconds
 
 START = 1_700_000_000.0  # the time that `at: 0s` stands for
 _Text = Annotated[str, pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from monitor import campaigns, codes, durations, grammar, secrets
-from monitor.grammar import Seconds
+from monitor import campaigns, codes, durations, secrets, vocabulary
 from monitor.secrets import Secret
+from monitor.vocabulary import Seconds
 
 SecretValue = Annotated[
     Secret,
@@ -229,7 +229,7 @@ class Campaigns(_Strict):
     @pydantic.field_validator("callback_regex")
     @classmethod
     def _is_a_regex(cls, value: str | None) -> str | None:
-        return None if value is None else grammar.expression(value)
+        return None if value is None else vocabulary.expression(value)
 
     @pydantic.model_validator(mode="after")
     def _has_one_way(self) -> "Campaigns":

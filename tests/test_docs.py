@@ -13,7 +13,7 @@ import jsonschema
 import pydantic
 import pytest
 
-from monitor import codes, config, document, grammar, rule_files, rule_tests, sections
+from monitor import codes, config, document, grammar, rule_files, rule_tests, sections, vocabulary
 from monitor.cli import explain, main
 from tests import promql, setting
 
@@ -94,7 +94,7 @@ def test_every_rule_key_and_action_is_documented_with_an_example(key: str) -> No
 def test_every_fact_is_documented() -> None:
     text = page("docs/rules.md")
 
-    for fact in typing.get_args(grammar.FactName):
+    for fact in typing.get_args(vocabulary.FactName):
         assert f"`{fact}`" in text
 
 

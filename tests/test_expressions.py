@@ -5,7 +5,7 @@ import time
 import pytest
 
 from monitor import expressions
-from monitor.grammar import FACTS
+from monitor.vocabulary import FACTS
 
 pytest.importorskip("cel_expr_python")
 

@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from monitor import payloads, signature
-from tests.bench import load, workload
+from tests.bench import followers, load, proxy, workload
 
 BARE, WEBHOOK, WEB, COLLECTOR = 8390, 8391, 9391, 4391
 ROUNDS = 3
@@ -62,6 +62,28 @@ def _measure(folder: Path) -> Iterator[Row]:
         yield _reaction()
     with _sidecar(folder / "steady"):
         yield _steady(folder)
+    yield _follower()
+    if shutil.which("nginx") is not None:
+        yield from _proxy()
+
+
+def _follower() -> Row:
+    p50, p99, missed = followers.measure(RATE)
+    return Row(
+        f"368 posted → pause seen by a follower, under {RATE:,} webhooks/s",
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {missed} never seen",
+        "p99 ≤ 50 ms",
+        p99 <= 50 and not missed,
+    )
+
+
+def _proxy() -> Iterator[Row]:
+    (_, bare, own), (_, bare_single, own_single) = proxy.measure()
+    ratio, added = own.rate / bare.rate, own_single.p50 - bare_single.p50
+    measured = f"{own.rate:,.0f}/s against {bare.rate:,.0f}/s = {ratio:.2f} ×"
+    yield Row("sends through the proxy against nginx before the same Graph", measured, "≥ 0.5 ×", ratio >= 0.5)
+    yield Row("sends through one process", f"{own.rate:,.0f}/s", "≥ 1,000/s", own.rate >= 1_000)
+    yield Row("what the proxy adds to one send, p50", f"{added:.2f} ms", "≤ 1.5 ms", added <= 1.5)
 
 
 def _singles(folder: Path) -> Iterator[Row]:
@@ -94,7 +116,8 @@ def _gate() -> Iterator[Row]:
     best_bare, best_own = max(one.rate for one in bare), max(one.rate for one in own)
     ratio = best_own / best_bare
     measured = f"{best_own:,.0f}/s against {best_bare:,.0f}/s = {ratio:.2f} ×"
-    yield Row("gate check against a bare GET", measured, "≥ 0.8 ×", ratio >= 0.8)
+    is_met = ratio >= 0.8 and best_own >= 15_000
+    yield Row("gate check against a bare GET", measured, "≥ 0.8 ×, ≥ 15,000/s", is_met)
 
 
 def _batches(folder: Path) -> Row:

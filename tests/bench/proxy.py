@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.bench import load
+from tests.bench.load import Load
 from tests.harness import ports
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +46,8 @@ graph: {{url: 'http://127.0.0.1:{graph}'}}
 """
 
 
-def main() -> None:
-    """Measure nginx and the proxy in turn, and print the table."""
+def measure() -> list[tuple[int, Load, Load]]:
+    """Return for many connections and for one what nginx and the proxy carry, measured in turn."""
     graph, nginx, web, webhook = (ports.free() for _ in range(4))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -59,7 +60,7 @@ def main() -> None:
         sidecar = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         try:
             _wait(f"http://127.0.0.1:{web}/-/ready")
-            found = [
+            return [
                 (one, load.send(f"http://127.0.0.1:{nginx}{PATH}", SECONDS, one),
                  load.send(f"http://127.0.0.1:{web}/graph{PATH}", SECONDS, one))
                 for one in (32, 1)
@@ -68,9 +69,13 @@ def main() -> None:
             for process in (sidecar, gateway):
                 process.terminate()
                 process.wait()
+
+
+def main() -> None:
+    """Measure, and print the table."""
     print("| connections | nginx | the proxy | ratio | added p50 | p99 |")
     print("|---|---|---|---|---|---|")
-    for connections, bare, own in found:
+    for connections, bare, own in measure():
         rates = f"{bare.rate:,.0f}/s | {own.rate:,.0f}/s | {own.rate / bare.rate:.2f} ×"
         print(f"| {connections} | {rates} | {own.p50 - bare.p50:.2f} ms | {own.p99:.1f} ms |")
 
