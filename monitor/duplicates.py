@@ -42,8 +42,13 @@ class Sends:
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
-    def note(self, fingerprint: bytes, caller: str, within_seconds: float, now: float) -> Earlier | None:
-        """Note that a send begins; return what it repeats, None where it is the first."""
+    def note(
+        self, fingerprint: bytes, caller: str, within_seconds: float, now: float, *, is_passing: bool = True
+    ) -> Earlier | None:
+        """Note that a send begins; return what it repeats, None where it is the first.
+
+        A repetition that does not pass renews nothing, or whoever tries often enough would be refused for ever.
+        """
         while self._known and (
             len(self._known) >= SENDS_MOST or next(iter(self._known.values())).at < now - within_seconds
         ):
@@ -54,8 +59,10 @@ class Sends:
             self._known.move_to_end(fingerprint)
             return None
         earlier = Earlier(_trigger(known, caller, now), max(0.0, now - known.at), known.count + 1, known.wamid)
-        known.at, known.count, known.caller = now, known.count + 1, caller
-        self._known.move_to_end(fingerprint)
+        known.count += 1
+        if is_passing:
+            known.at, known.caller = now, caller
+            self._known.move_to_end(fingerprint)
         return earlier
 
     def end(self, fingerprint: bytes, *, wamid: str = "", is_known: bool = True) -> None:

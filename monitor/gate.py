@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import unquote
 
 import msgspec
 
@@ -22,8 +23,15 @@ ASK_AGAIN_SECONDS = 60  # Retry-After of a pause without an end
 RULES = "rules"
 KEYS = (OPERATOR, RULES, META)
 """Who must permit a send, each for itself: a human, the rules, and Meta's own word on what it takes at all."""
-_SEND_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/([0-9A-Za-z_-]{1,64})/(?:messages|marketing_messages)/?")
-_GRAPH_PATH = re.compile(r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?/[^?#]*")
+_VERSION = r"/v[0-9]{1,3}(?:\.[0-9]{1,3})?"
+_SEND = r"/([0-9A-Za-z_-]{1,64})/(?:messages|marketing_messages)/?"
+_NODE = r"/[^/?#]+(?:/[^?#]*)?"
+_SEND_PATH = re.compile(_VERSION + _SEND, re.IGNORECASE)
+_OTHER_PATH = re.compile(_VERSION + _NODE, re.IGNORECASE)
+_BARE_SEND_PATH = re.compile(f"(?:{_VERSION})?{_SEND}", re.IGNORECASE)
+_BARE_OTHER_PATH = re.compile(f"(?:{_VERSION})?{_NODE}", re.IGNORECASE)
+_VERSION_ALONE = re.compile(f"{_VERSION}/?", re.IGNORECASE)  # a batch of calls is posted there
+_DECODED_MOST = 4  # times: whoever decodes once more than that is not Graph
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -111,18 +119,25 @@ def may_release(pause: Pause) -> list[str]:
     return [*ends, "operator"]
 
 
-def from_uri(uri: str) -> Ask:
+def from_uri(uri: str, *, is_graph: bool = False) -> Ask:
     """Return what a proxied Graph request is about: `/v23.0/{phone_number_id}/messages` sends, other calls do not.
 
-    A URI that is no Graph path may be anything, so it is answered as a send by an unknown number.
+    A URI that is no Graph path may be anything, so it is answered as a send by an unknown number; so is what somebody
+    who decodes it once more could take for a send. Where it `is_graph` for certain, the version may be left out.
     """
-    path = re.sub(r"^https?://[^/]*", "", uri).split("?", 1)[0]
-    path = path.removeprefix("/graph")
-    found = _SEND_PATH.fullmatch(path)
+    path = re.sub(r"^https?://[^/]*", "", uri).split("?", 1)[0].removeprefix("/graph")
+    for _ in range(_DECODED_MOST):
+        path, before = unquote(path), path
+        if path == before:
+            break
+    else:
+        return Ask()
+    found = (_BARE_SEND_PATH if is_graph else _SEND_PATH).fullmatch(path)
     if found is not None:
         return Ask(phone_number_id=found[1])
-    is_other_call = _GRAPH_PATH.fullmatch(path) is not None and "messages" not in path and ".." not in path
-    return Ask(is_send=not is_other_call)
+    is_other = (_BARE_OTHER_PATH if is_graph else _OTHER_PATH).fullmatch(path) is not None
+    is_odd = "messages" in path.lower() or ".." in path or "//" in path or _VERSION_ALONE.fullmatch(path) is not None
+    return Ask(is_send=not is_other or is_odd)
 
 
 def _lanes(ask: Ask) -> frozenset[str]:
@@ -210,7 +225,10 @@ def throttled(verdict: Verdict, wait_seconds: float) -> Verdict:
 
 
 def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) -> bool:
-    """Say whether the pause's scope holds the ask; an ask that names no sender is held by any sender's pause."""
+    """Say whether the pause's scope holds the ask; an ask that names no sender is held by any sender's pause.
+
+    A number that was never heard of may be another account's, so no account's pause holds it.
+    """
     if pause.waba_id and waba_id and pause.waba_id != waba_id:
         return False
     match pause.scope:

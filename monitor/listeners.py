@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_BYTES_MOST = 32 * 1024
+FRAMING_MOST = 16  # bytes that came for each byte of a chunked body: sizes, extensions and trailers
 HEADER_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75  # longer than a reverse proxy keeps an idle upstream connection
 GRACEFUL_SECONDS = 5
@@ -23,6 +24,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **keywords)
         self._is_in_headers = True
         self._header_bytes = 0
+        self._raw_bytes = self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,9 +39,15 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the headers have grown too large; the clock runs while they are unfinished."""
+        is_in_body = not self._is_in_headers
         if self._is_in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
+        if is_in_body and not self._is_in_headers:
+            self._raw_bytes += len(data)
+            if self._raw_bytes > HEADER_BYTES_MOST + FRAMING_MOST * self._body_bytes:
+                self._end(b"431 Request Header Fields Too Large")
+            return
         if not self._is_in_headers or not self._header_bytes:
             return
         if self._header_bytes > HEADER_BYTES_MOST:
@@ -53,11 +61,16 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes += 1
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer after the body is nobody's."""
+        if self._is_in_headers:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Note that its headers are read; refuse them where they are too large in one piece."""
         is_large = self._header_bytes > HEADER_BYTES_MOST
         self._is_in_headers = False
-        self._header_bytes = 0
+        self._header_bytes = self._raw_bytes = self._body_bytes = 0
         self._stop_clock()
         if is_large and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES_MOST:
             self._end(b"431 Request Header Fields Too Large")
@@ -72,6 +85,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body that somebody reads."""
+        self._body_bytes += len(body)
         if self.cycle is not None:
             super().on_body(body)
 

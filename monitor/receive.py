@@ -185,6 +185,9 @@ async def _answer(send: Send, status: int, body: bytes = b"", *headers: tuple[by
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int:
+    """Return how many bytes to reckon with: the most where none is told, as in pieces."""
+    if b"transfer-encoding" in headers:
+        return BODY_BYTES_MOST
     value = headers.get(b"content-length", b"0")
     return int(value) if value.isdigit() and len(value) < 19 else BODY_BYTES_MOST + 1
 

@@ -176,6 +176,7 @@ class Web(_Strict):
 
     operator_tokens: tuple[SecretValue, ...] = ()
     operator_tokens_file: str | None = None
+    hosts: tuple[str, ...] = ()
 
 
 class Privacy(_Strict):

@@ -55,6 +55,11 @@ def content(body: Any) -> Content:
     )
 
 
+def is_receipt(body: Any) -> bool:
+    """Say whether a body only says that a customer's message was read, or that somebody is typing."""
+    return isinstance(body, dict) and body.get("status") == "read" and "type" not in body
+
+
 def is_own(answer: Any) -> bool:
     """Say whether an answer is a refusal of the proxy's own."""
     error = answer.get("error") if isinstance(answer, dict) else None

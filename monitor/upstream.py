@@ -9,11 +9,13 @@ import yarl
 from multidict import CIMultiDict
 
 CONNECTIONS_MOST = 1_000
+HEADER_BYTES_MOST = 64 * 1024  # a line of Graph's answer: usage headers name every account
+NOT_MODIFIED = 304  # says how long a body would be, and has none
 Headers = Sequence[tuple[bytes, bytes]]
 # What is between two neighbours only (RFC 9110, 7.6.1), and what the client library sets itself.
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade", b"host"}
+     b"trailer", b"transfer-encoding", b"upgrade", b"host", b"expect"}
 )  # fmt: skip
 _NOT_SAID = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # what the application did not say itself
 
@@ -44,7 +46,7 @@ class Upstream:
         connect_seconds: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and yield the answer once its headers are there; raise UpstreamError where none comes."""
-        named = CIMultiDict((name.decode(), value.decode()) for name, value in headers if name not in HOP_BY_HOP)
+        named = CIMultiDict((name.decode(), value.decode()) for name, value in _end_to_end(headers))
         timeout = aiohttp.ClientTimeout(
             connect=connect_seconds, sock_connect=connect_seconds, sock_read=timeout_seconds
         )
@@ -75,7 +77,8 @@ class Upstream:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS_MOST)
             self._session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, trust_env=False, skip_auto_headers=_NOT_SAID,
-                cookie_jar=aiohttp.DummyCookieJar(),
+                cookie_jar=aiohttp.DummyCookieJar(), max_line_size=HEADER_BYTES_MOST,
+                max_field_size=HEADER_BYTES_MOST,
             )  # fmt: skip
         return self._session
 
@@ -93,4 +96,11 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 def answer_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     """Return the answer's headers without those that are between Graph and us."""
-    return [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
+    found = _end_to_end([(name.lower(), value) for name, value in response.raw_headers])
+    return [one for one in found if response.status != NOT_MODIFIED or one[0] != b"content-length"]
+
+
+def _end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return headers without those that are between two neighbours, by their nature or as `Connection` names them."""
+    named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    return [(name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named]

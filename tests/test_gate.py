@@ -105,11 +105,39 @@ def test_of_several_pauses_the_one_that_ends_last_answers() -> None:
         ("/v23.0/../200/messages", Ask()),
         ("/v23.0/200/messages/x", Ask()),
         ("//evil", Ask()),
+        ("/v23.0/200/%6dessages", Ask(phone_number_id="200")),
+        ("/v23.0/200/%256dessages", Ask(phone_number_id="200")),
+        ("/v23.0/200/%25252525256dessages", Ask()),
+        ("/V23.0/200/MESSAGES", Ask(phone_number_id="200")),
+        ("/v23.0/200%3Fx/../200/messages", Ask()),
+        ("/v23.0//200/messages", Ask()),
+        ("//v23.0/200/messages", Ask()),
+        ("/v23.0/", Ask()),
+        ("/v23.0/?batch=[]", Ask()),
+        ("/v23.0", Ask()),
+        ("/200/messages", Ask()),
+        ("/200/media", Ask()),
         ("", Ask()),
     ],
 )
 def test_a_gateway_s_uri_is_read_strictly(uri: str, ask: Ask) -> None:
     assert gate.from_uri(uri) == ask
+
+
+@pytest.mark.parametrize(
+    ("uri", "ask"),
+    [
+        ("/200/messages", Ask(phone_number_id="200")),
+        ("/200/media", Ask(is_send=False)),
+        ("/oauth/access_token", Ask(is_send=False)),
+        ("/v23.0/200/messages", Ask(phone_number_id="200")),
+        ("/v23.0", Ask()),
+        ("/", Ask()),
+        ("", Ask()),
+    ],
+)
+def test_towards_graph_the_version_may_be_left_out(uri: str, ask: Ask) -> None:
+    assert gate.from_uri(uri, is_graph=True) == ask
 
 
 def test_a_call_that_sends_nothing_is_always_allowed() -> None:

@@ -6,7 +6,9 @@ import hashlib
 import pytest
 
 from monitor.store.protocol import FirstAnswer, StoreUnavailableError
-from monitor.web.idempotency import FirstAnswers, ReusedError
+from monitor.web.idempotency import FirstAnswers, NotSentError, ReusedError
+
+UNKNOWN = FirstAnswer("name", b"", 502, [], b"")
 
 
 class Kept:
@@ -22,7 +24,13 @@ class Kept:
     async def keep(self, answer: FirstAnswer) -> None:
         if self.is_down:
             raise StoreUnavailableError("down")
-        self.answers.setdefault(answer.key, answer)
+        known = self.answers.get(answer.key)
+        if known is None or not known.digest:
+            self.answers[answer.key] = answer
+
+    async def drop(self, key: str) -> None:
+        if not self.answers[key].digest:
+            del self.answers[key]
 
 
 class Sender:
@@ -32,6 +40,7 @@ class Sender:
         self.first = first
         self.statuses = list(statuses)
         self.sent = 0
+        self.refusal: FirstAnswer | None = None
 
     async def send(self, body: bytes = b"body") -> tuple[int, bool]:
         async def made() -> FirstAnswer:
@@ -43,7 +52,7 @@ class Sender:
             digest = hashlib.blake2b(body, digest_size=16).digest()
             return FirstAnswer("name", digest, status, [], b"")
 
-        answer, is_replayed = await self.first.once("name", body, made)
+        answer, is_replayed = await self.first.once("name", body, lambda: self.refusal, UNKNOWN, made)
         return answer.status, is_replayed
 
 
@@ -54,7 +63,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def first(kept: Kept) -> FirstAnswers:
-    return FirstAnswers(kept.load, kept.keep, b"key")
+    return FirstAnswers(kept.load, kept.keep, kept.drop, b"key")
 
 
 async def test_twins_hear_the_one_answer(first: FirstAnswers) -> None:
@@ -75,24 +84,55 @@ async def test_twins_of_one_that_was_refused_try_for_themselves_one_by_one(first
     assert sorted(answers) == [(200, False), (200, True), (200, True), (400, False), (429, False)]
 
 
-async def test_an_exception_reaches_its_own_caller_only(first: FirstAnswers) -> None:
-    sender = Sender(first, ConnectionError("x"), 200)
+async def test_what_was_not_sent_for_certain_may_be_tried_by_its_twins(first: FirstAnswers) -> None:
+    sender = Sender(first, NotSentError(), 200)
 
     answers = await asyncio.gather(*(sender.send() for _ in range(3)), return_exceptions=True)
 
-    assert [isinstance(one, ConnectionError) for one in answers] == [True, False, False]
+    assert [isinstance(one, NotSentError) for one in answers] == [True, False, False]
     assert answers[1:] == [(200, False), (200, True)]
 
 
-async def test_what_was_sent_is_not_sent_again_to_twins_though_the_store_is_down(
-    first: FirstAnswers, kept: Kept
-) -> None:
+async def test_whatever_else_ends_a_send_leaves_its_outcome_unknown(first: FirstAnswers) -> None:
+    sender = Sender(first, ConnectionError("x"))
+
+    answers = await asyncio.gather(*(sender.send() for _ in range(3)), return_exceptions=True)
+
+    assert isinstance(answers[0], ConnectionError)
+    assert answers[1:] == [(502, True), (502, True)]
+    assert sender.sent == 1
+
+
+async def test_nothing_is_sent_where_nothing_can_be_kept(first: FirstAnswers, kept: Kept) -> None:
     kept.is_down = True
     sender = Sender(first, 200)
 
-    answers = await asyncio.gather(*(sender.send() for _ in range(3)))
+    with pytest.raises(StoreUnavailableError):
+        await sender.send()
 
-    assert (sender.sent, sorted(answers)) == (1, [(200, False), (200, True), (200, True)])
+    assert sender.sent == 0
+
+
+async def test_an_answer_that_cannot_be_kept_any_more_is_known_to_twins_and_unknown_later(
+    first: FirstAnswers, kept: Kept
+) -> None:
+    sender = Sender(first, 200)
+    sending = [asyncio.create_task(sender.send()) for _ in range(3)]
+    await asyncio.sleep(0.005)
+    kept.is_down = True
+
+    assert sorted(await asyncio.gather(*sending)) == [(200, False), (200, True), (200, True)]
+    assert await sender.send() == (502, True)
+    assert sender.sent == 1
+
+
+async def test_a_refusal_is_not_kept(first: FirstAnswers, kept: Kept) -> None:
+    sender = Sender(first, 200)
+    sender.refusal = FirstAnswer("", b"", 403, [], b"")
+
+    assert await sender.send() == (403, False)
+    sender.refusal = None
+    assert await sender.send() == (200, False)
 
 
 async def test_a_key_stands_for_one_body(first: FirstAnswers) -> None:

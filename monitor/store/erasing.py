@@ -11,7 +11,7 @@ from monitor.actions import Alert, Flag, Pause
 from monitor.firings import Firing
 from monitor.operators import nameless
 from monitor.store import buckets
-from monitor.store.protocol import ERASED
+from monitor.store.protocol import ERASED, FirstAnswer
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -54,6 +54,7 @@ def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
     )
     for table, column in (("resends", "recipient"), ("conversations", "recipient"), ("people", "person")):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (gone,))  # noqa: S608
+    _forget_answers(db, frozenset(people))
     kinds: tuple[tuple[str, Any], ...] = (("pauses", Pause), ("flags", Flag), ("alerts", Alert), ("firings", Firing))
     for table, kind in kinds:
         query = f"""SELECT id, record FROM {table} WHERE EXISTS
@@ -67,3 +68,26 @@ def forget(db: sqlite3.Connection, people: Sequence[str]) -> None:
     db.execute(
         """DELETE FROM rule_values WHERE EXISTS (SELECT 1 FROM json_each(?) WHERE instr("group", value))""", (gone,)
     )
+
+
+def _forget_answers(db: sqlite3.Connection, gone: frozenset[str]) -> None:
+    """Take people out of the answers that are kept under Idempotency-Keys; that these were sent is still known."""
+    query = "SELECT key, record FROM answers"
+    for key, record in db.execute(query).fetchall():
+        answer = msgspec.json.decode(record, type=FirstAnswer)
+        if answer.recipient not in gone:
+            continue
+        body = _without_contacts(answer.body)
+        headers = [
+            (name, str(len(body)).encode() if name == b"content-length" else value) for name, value in answer.headers
+        ]
+        scrubbed = msgspec.structs.replace(answer, headers=headers, body=body, recipient="")
+        db.execute("UPDATE answers SET record = ? WHERE key = ?", (msgspec.json.encode(scrubbed), key))
+
+
+def _without_contacts(body: bytes) -> bytes:
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return b""
+    return msgspec.json.encode({name: value for name, value in fields.items() if name != "contacts"})

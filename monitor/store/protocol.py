@@ -117,13 +117,17 @@ class Campaign(msgspec.Struct, frozen=True):
 
 
 class FirstAnswer(msgspec.Struct, frozen=True):
-    """What was first answered under an Idempotency-Key; `digest` is of the request's body, empty if it is not known."""
+    """What was first answered under an Idempotency-Key; `digest` is of the request's body, empty if it is not known.
+
+    So it is while the send is under way. `recipient` is the keyed hash of the person whom the body names.
+    """
 
     key: str
     digest: bytes
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    recipient: str = ""
 
 
 class Erasing(msgspec.Struct, frozen=True):
@@ -225,8 +229,12 @@ class Store(Protocol):
         """Return what was first answered under a key, None where nothing was, or it is past retention."""
         ...
 
+    async def drop_answer(self, key: str) -> None:
+        """Forget that something is under way under a key; what was answered stays."""
+        ...
+
     async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
-        """Keep the first answer under its key; a later one changes nothing, but what a status told gives way to it."""
+        """Keep the first answer under its key; a later one changes nothing, but what has no digest gives way to it."""
         ...
 
     async def waiting_resends(self) -> list[Resend]:

@@ -49,11 +49,18 @@ def commit(connection: sqlite3.Connection, step: Commit) -> None:
 
 
 def keep_answer(connection: sqlite3.Connection, answer: FirstAnswer, at: float) -> None:
-    """Keep a first answer; one that a status told before gives way to it."""
+    """Keep a first answer; what was under way, or what a status told before, gives way to it."""
     connection.execute(
         """INSERT INTO answers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record
         WHERE json_extract(CAST(answers.record AS TEXT), '$.digest') = ''""",
         (answer.key, at, _encode(answer)),
+    )
+
+
+def drop_answer(connection: sqlite3.Connection, key: str) -> None:
+    """Forget that something is under way under a key."""
+    connection.execute(
+        "DELETE FROM answers WHERE key = ? AND json_extract(CAST(record AS TEXT), '$.digest') = ''", (key,)
     )
 
 

@@ -168,8 +168,12 @@ class SqliteStore:
         return None if row is None else msgspec.json.decode(row[0], type=FirstAnswer)
 
     async def keep_answer(self, answer: FirstAnswer, at: float) -> None:
-        """Keep the first answer under its key; a later one changes nothing, but what a status told gives way to it."""
+        """Keep the first answer under its key; a later one changes nothing, but what has no digest gives way to it."""
         await self.writer.run(lambda db: rows.keep_answer(db, answer, at))
+
+    async def drop_answer(self, key: str) -> None:
+        """Forget that something is under way under a key; what was answered stays."""
+        await self.writer.run(lambda db: rows.drop_answer(db, key))
 
     async def waiting_resends(self) -> list[Resend]:
         """Return resends that are pending or whose retry has not come to an end."""

@@ -1,7 +1,9 @@
 """Who may use the internal listener: bearer tokens where some are configured, and no other site's pages."""
 
 import hmac
-from collections.abc import Callable, Sequence
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from monitor.receive import Receive, Scope, Send
@@ -10,18 +12,28 @@ from monitor.secrets import Secret
 _OPEN = frozenset({"/-/healthy", "/-/ready"})  # probes carry no token
 _GRAPH = "/graph/"  # requests carry Graph's own token, which Graph checks
 _READS = frozenset({"GET", "HEAD"})
+_ASKED = ("/v1/gate", _GRAPH)  # gateways name their upstream as they like, and these two tell and change nothing
 
 
 class Access:
-    """Wraps an application; `tokens` may change while it runs."""
+    """Wraps an application; `tokens`, and the `hosts` that it may be called by, may change while it runs."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Any], tokens: Callable[[], Sequence[Secret]]) -> None:
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Any],
+        tokens: Callable[[], Sequence[Secret]],
+        hosts: Callable[[], Collection[str]],
+    ) -> None:
         self._app = app
         self._tokens = tokens
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 403 for a write that another site's page makes a browser send."""
         tokens = self._tokens()
+        if not tokens and not scope["path"].startswith(_ASKED) and not self._is_ours(scope):
+            await _refuse(send, 421, b"misdirected", [])
+            return
         if not tokens and scope["method"] in _READS:
             await self._app(scope, receive, send)
             return
@@ -34,6 +46,27 @@ class Access:
             await _refuse(send, 403, b"cross_origin", [])
             return
         await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        """Say whether a request to this machine's own address names it: no page's name that was bound to it anew."""
+        server = scope.get("server")
+        if not server or not _is_loopback(server[0]):
+            return True
+        named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        host = re.sub(r":[0-9]*$", "", named).strip("[]").lower()
+        return host in {"", "localhost"} or _is_address(host) or host in self._hosts()
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_known(header: bytes, tokens: Sequence[Secret]) -> bool:

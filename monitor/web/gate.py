@@ -1,9 +1,10 @@
 """The gate over HTTP, in its three forms: a plain ASGI callable, since every outbound message may ask it."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -32,6 +33,7 @@ _ALLOWED = {
     verdict.reason: _encode({"allow": True, "reason": verdict.reason}) for verdict in (gate.NOT_PAUSED, gate.NOT_A_SEND)
 } | {gate.WINDOW_CLOSED.reason: _encode({"allow": True, "reason": "window_closed", "warnings": ["window_closed"]})}
 _QUERY_MOST = 4096
+_NUMBER_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class GateEndpoint:
@@ -70,7 +72,12 @@ class GateEndpoint:
         ask = self._ask(scope)
         verdict = self.decide(ask)
         waits_until = self._clock() + _wait_seconds(scope["query_string"])
-        while not verdict.allow and (left := waits_until - self._clock()) > 0 and self._waiting < WAITING_MOST:
+        while (
+            not verdict.allow
+            and verdict.share is None
+            and (left := waits_until - self._clock()) > 0
+            and self._waiting < WAITING_MOST
+        ):
             self._waiting += 1
             try:
                 await asyncio.sleep(min(left, ASK_AGAIN_SECONDS))
@@ -134,9 +141,9 @@ class GateEndpoint:
         if query:
             pairs = parse_qsl(query[:_QUERY_MOST].decode("latin-1"))
             asked.update((name, value) for name, value in pairs if name in _KNOWN)
-        uri = f"/{rest}" if _is_graph(rest) else unquote(_uri(scope).decode("latin-1"))
-        if rest and not _is_graph(rest):
-            asked["phone_number_id"], uri = rest.rstrip("/"), ""
+        uri = f"/{rest}" if "/" in rest.rstrip("/") or _is_graph(rest) else _uri(scope).decode("latin-1")
+        if rest and not uri.startswith(f"/{rest}"):
+            asked["phone_number_id"], uri = _id(rest.rstrip("/")), ""
         if asked.get("recipient"):
             asked.setdefault("country", countries.of(pseudonyms.written(asked["recipient"])))
             asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
@@ -244,11 +251,15 @@ def _is_graph(rest: str) -> bool:
     return rest[:1] == "v" and rest[1:2].isdigit() and "/" in rest
 
 
+def _id(text: str) -> str:
+    """Return a phone number id, empty for what can't be one: then it may be any number's."""
+    return text if _NUMBER_ID.fullmatch(text) else ""
+
+
 def _uri(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name in _URI_HEADERS:
-            return bytes(value)
-    return b""
+    """Return the original request's URI as a gateway tells it; where two tell of different ones, it may be any."""
+    told = {bytes(value) for name, value in scope["headers"] if name in _URI_HEADERS}
+    return b"" if not told else told.pop() if len(told) == 1 else b"/"
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

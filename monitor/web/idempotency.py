@@ -8,15 +8,15 @@ from monitor import logs
 from monitor.store.protocol import FirstAnswer, StoreUnavailableError
 
 HEADER = b"idempotency-key"
-KEY_BYTES_MOST = 255
 REPLAYED = (b"idempotency-replayed", b"true")
-# Graph refused it for certain, so nothing was sent and the same key may be tried again; whatever else was answered, and
-# no answer at all, may mean that the message left.
-RETRIED = frozenset({400, 401, 403, 404, 408, 409, 429})
 
 
 class ReusedError(Exception):
     """The key was used before for another body."""
+
+
+class NotSentError(Exception):
+    """Nothing was sent, for certain: the same key may be tried again."""
 
 
 class FirstAnswers:
@@ -26,25 +26,33 @@ class FirstAnswers:
         self,
         load: Callable[[str], Awaitable[FirstAnswer | None]],
         keep: Callable[[FirstAnswer], Awaitable[None]],
+        drop: Callable[[str], Awaitable[None]],
         hash_key: bytes,
     ) -> None:
         self._load = load
         self._keep = keep
+        self._drop = drop
         self._hash_key = hash_key
         self._under_way: dict[str, asyncio.Future[FirstAnswer | None]] = {}
 
     def name(self, phone_number_id: str, key: bytes) -> str:
         """Return the name under which an answer is kept: nobody's own key is."""
-        told = phone_number_id.encode() + b"\n" + key[:KEY_BYTES_MOST]
+        told = phone_number_id.encode() + b"\n" + key
         return hashlib.blake2b(told, digest_size=16, key=self._hash_key[:64], person=b"idempotency").hexdigest()
 
     async def once(
-        self, name: str, body: bytes, send: Callable[[], Awaitable[FirstAnswer]]
+        self,
+        name: str,
+        body: bytes,
+        refused: Callable[[], FirstAnswer | None],
+        unknown: FirstAnswer,
+        send: Callable[[], Awaitable[FirstAnswer]],
     ) -> tuple[FirstAnswer, bool]:
         """Return the first answer under a name, and whether it had been given before; `send` makes it.
 
-        Raise ReusedError where the name stands for another body. What `send` raises reaches its own caller, and the
-        twins that waited send for themselves, one after the other.
+        `refused` says why nothing may be sent, if so. `unknown` is kept before anything leaves: it is what a repetition
+        hears if this process dies meanwhile. Raise ReusedError where the name stands for another body, NotSentError
+        where `send` did, and StoreUnavailableError where nothing can be kept, so that nothing is sent.
         """
         digest = hashlib.blake2b(body, digest_size=16).digest()
         while (under_way := self._under_way.get(name)) is not None:
@@ -55,12 +63,21 @@ class FirstAnswers:
         self._under_way[name] = future
         answer: FirstAnswer | None = None
         try:
-            known = await self._load(name)
-            if known is not None:
-                answer = known
-                return _same(known, digest), True
-            made = await send()
-            if made.status not in RETRIED:
+            answer = await self._load(name)
+            if answer is not None:
+                return _same(answer, digest), True
+            refusal = refused()
+            if refusal is not None:
+                return refusal, False
+            await self._keep(unknown)
+            try:
+                made = await send()
+            except NotSentError:
+                await self._drop(name)
+                raise
+            if is_refusal(made.status):
+                await self._drop(name)
+            else:
                 answer = made
                 await self._kept(made)
             return made, False
@@ -69,11 +86,16 @@ class FirstAnswers:
             future.set_result(answer)
 
     async def _kept(self, made: FirstAnswer) -> None:
-        """Keep an answer; where the store can't, the message is sent all the same, and its twins here know of it."""
+        """Keep an answer; where the store can't any more, its twins here know of it, and later ones that it left."""
         try:
             await self._keep(made)
         except StoreUnavailableError as error:
             logs.get().warning("answer_not_kept", reason=str(error))
+
+
+def is_refusal(status: int) -> bool:
+    """Say whether Graph refused it for certain, so that nothing was sent; anything else may mean that it left."""
+    return 400 <= status < 500
 
 
 def _same(known: FirstAnswer, digest: bytes) -> FirstAnswer:

@@ -5,6 +5,7 @@ import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -132,7 +133,11 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             return
         await router(scope, receive, send)
 
-    return Access(route, lambda: parts.loaded.operator_tokens)
+    def hosts() -> set[str]:
+        loaded = parts.loaded.config
+        return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
+
+    return Access(route, lambda: parts.loaded.operator_tokens, hosts)
 
 
 def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes) -> Proxy:
@@ -152,7 +157,8 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
         template = content.template or told.get("template", "")
         kind = told.get("kind") or ("template" if content.kind == "template" else "free_form" if content.kind else "")
         language = content.language or told.get("language", "")
-        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language)
+        is_send = not sends.is_receipt(body)
+        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language, is_send)
         return ask, Attempt(
             phone_number_id, waba_id, recipient, category, template, content.language, campaign,
             content.callback_data, country, told.get("caller") or peer,
@@ -180,7 +186,12 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
         learn=learn,
         learn_usage=learn_usage,
         clock=parts.clock,
-        first=FirstAnswers(parts.store.first_answer, lambda one: parts.store.keep_answer(one, parts.clock()), hash_key),
+        first=FirstAnswers(
+            parts.store.first_answer,
+            lambda one: parts.store.keep_answer(one, parts.clock()),
+            parts.store.drop_answer,
+            hash_key,
+        ),
         count_send=count_send,
         count_verdict=lambda verdict, reason: parts.metrics.gate_checks.of(verdict, reason, "proxy").inc(),
     )

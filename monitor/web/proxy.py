@@ -14,17 +14,23 @@ from monitor.events import Send as SendEvent
 from monitor.gate import Ask, Verdict
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
-from monitor.store.protocol import FirstAnswer
+from monitor.store.protocol import FirstAnswer, StoreUnavailableError
 from monitor.upstream import Headers, Upstream, UpstreamError, answer_headers, pieces
-from monitor.web.gate import reason_of, told_by
-from monitor.web.idempotency import HEADER, REPLAYED, FirstAnswers, ReusedError
+from monitor.web import refusals
+from monitor.web.gate import told_by
+from monitor.web.idempotency import HEADER, REPLAYED, FirstAnswers, NotSentError, ReusedError
 
 PATH = "/graph"
 SEND_BYTES_MOST = 1024 * 1024  # a message is JSON and names its media by id
 ANSWER_BYTES_MOST = 1024 * 1024
-DUPLICATE = 506
-LIMITS = {"usage_account": 80007, "usage_app": 4}  # Graph's own codes for what is used up
+BODY_SECONDS = 15.0
+IN_FLIGHT_BYTES_MOST = 64 * 1024 * 1024  # of messages that are being read
 _JSON = (b"content-type", b"application/json")
+_PREFIX = PATH.encode() + b"/"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_UNREAD = {408: "too_slow", 413: "too_large", 503: "overloaded"}
+_NOTHING: Mapping[bytes, bytes] = {}
+_AS_IT_IS = {b"accept-encoding": b"identity"}  # what Graph answers to a send must be understood
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -83,6 +89,7 @@ class Proxy:
         self._learn_usage = learn_usage
         self._clock = clock
         self._sends = duplicates.Sends()
+        self._in_flight_bytes = 0
         self._first = first
         self._count_send = count_send
         self._count_verdict = count_verdict
@@ -90,10 +97,15 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
-        path = scope["raw_path"].decode("latin-1").removeprefix(PATH)
-        named = gate.from_uri(path)
+        raw: bytes = scope["raw_path"]
+        if not raw.startswith(_PREFIX) or not _is_readable(scope["headers"]):
+            await _refuse(send, 400, 100, "malformed", "a path below /graph/ and headers in UTF-8 are needed")
+            return
+        path = raw[len(PATH) :].decode("latin-1")
+        named = gate.from_uri(path, is_graph=True)
         try:
-            if scope["method"] == "POST" and named.is_send:
+            is_reading = scope["method"] in _READING and b"method=" not in scope["query_string"]  # Graph obeys it
+            if named.is_send and (not is_reading or named.phone_number_id):
                 await self._message(scope, receive, send, path, named.phone_number_id)
             else:
                 await self._stream(scope, receive, send, path)
@@ -114,42 +126,75 @@ class Proxy:
             await send({"type": "http.response.body", "body": b""})
         except UpstreamError as error:
             if not is_begun:  # else nothing ends the answer, and the server cuts the connection: no false end
-                await _tell(send, *_unanswered(error))
+                await _tell(send, *refusals.unanswered(error))
 
     async def _message(self, scope: Scope, receive: Receive, send: Send, path: str, number: str) -> None:
-        body = await _whole(receive)
-        if body is None:
-            await _refuse(send, 413, 100, "too_large", f"a message of more than {SEND_BYTES_MOST} bytes")
+        body = await self._whole(receive)
+        if isinstance(body, int):
+            await _refuse(send, body, 100, _UNREAD[body], f"a message of at most {SEND_BYTES_MOST} bytes is taken")
             return
         said = _json(body)
         ask, attempt = self._attempt(number, told_by(scope["headers"]), said, _peer(scope))
-        verdict = self._decide(ask)
-        self._count_verdict("allow" if verdict.allow else "deny", verdict.reason)
-        if not verdict.allow:
-            self._count_send(number, "throttled" if _is_passing(verdict) else "refused")
-            await _paused(send, verdict)
-            return
         key = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        passing = _Passing(scope, path, body, number, attempt, b"" if key else duplicates.fingerprint(number, said))
-        if passing.fingerprint and (earlier := self._repeated(passing)) is not None:
-            self._count_send(number, "duplicate")
-            await _repetition(send, earlier)
-            return
+        name = self._first.name(number, key) if key else ""
+        passing = _Passing(scope, path, body, number, attempt, None if key else duplicates.fingerprint(number, said))
+
+        def refused() -> FirstAnswer | None:
+            return self._refused(ask, passing)
+
         try:
             if key:
-                name = self._first.name(number, key)
-                answer, is_replayed = await self._first.once(name, body, lambda: self._passed_on(passing, name))
+                unknown = _own(name, b"", *refusals.unanswered(UpstreamError("broken_off", is_sent=True)))
+                answer, is_replayed = await self._first.once(
+                    name, body, refused, unknown, lambda: self._passed_on(passing, name)
+                )
             else:
-                answer, is_replayed = await self._passed_on(passing, ""), False
-        except UpstreamError as error:
-            await _tell(send, *_unanswered(error))
+                answer, is_replayed = refused() or await self._passed_on(passing, ""), False
+        except NotSentError:
+            await _tell(send, *refusals.unanswered(UpstreamError("unreachable", is_sent=False)))
             return
         except ReusedError:
             await _refuse(send, 422, 100, "idempotency_key_reused", "this Idempotency-Key was used for another message")
             return
+        except StoreUnavailableError:
+            await _refuse(
+                send, 503, 2, "journal_unavailable", "what was answered under this Idempotency-Key is not known"
+            )
+            return
         if is_replayed:
             self._count_send(number, "replayed")
         await _tell(send, answer.status, [*answer.headers, REPLAYED] if is_replayed else answer.headers, answer.body)
+
+    async def _whole(self, receive: Receive) -> bytes | int:
+        """Return the body of a message; 408, 413 or 503 where it is too slow, too large, or one too many at once."""
+        found = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in _incoming(receive):
+                    found += piece
+                    self._in_flight_bytes += len(piece)
+                    if len(found) > SEND_BYTES_MOST:
+                        return 413
+                    if self._in_flight_bytes > IN_FLIGHT_BYTES_MOST:
+                        return 503
+        except TimeoutError:
+            return 408
+        finally:
+            self._in_flight_bytes -= len(found)
+        return bytes(found)
+
+    def _refused(self, ask: Ask, passing: "_Passing") -> FirstAnswer | None:
+        """Return why a send must not leave now, None where it may."""
+        verdict = self._decide(ask)
+        self._count_verdict("allow" if verdict.allow else "deny", verdict.reason)
+        if not verdict.allow:
+            self._count_send(passing.number, "throttled" if refusals.is_passing(verdict) else "refused")
+            return _own("", b"", *refusals.paused(verdict))
+        earlier = self._repeated(passing) if passing.fingerprint and ask.is_send else None
+        if earlier is None:
+            return None
+        self._count_send(passing.number, "duplicate")
+        return _own("", b"", *refusals.repetition(earlier))
 
     def _repeated(self, passing: "_Passing") -> Earlier | None:
         """Note that a send begins and journal it where it repeats another; return that one where it must not pass."""
@@ -157,10 +202,11 @@ class Proxy:
         if target.duplicates == "off" or passing.fingerprint is None:
             return None
         at = self._clock()
-        earlier = self._sends.note(passing.fingerprint, passing.attempt.caller, target.duplicates_within_seconds, at)
+        is_refused = target.duplicates == "enforce"
+        within_seconds, caller = target.duplicates_within_seconds, passing.attempt.caller
+        earlier = self._sends.note(passing.fingerprint, caller, within_seconds, at, is_passing=not is_refused)
         if earlier is None:
             return None
-        is_refused = target.duplicates == "enforce"
         passing.attempt = msgspec.structs.replace(passing.attempt, trigger=earlier.trigger)
         self._note(passing.attempt, sends.duplicate(passing.attempt, earlier, at, is_refused=is_refused))
         return earlier if is_refused else None
@@ -172,36 +218,53 @@ class Proxy:
         target = self._target()
         kind, token = _token(target.mark_sends, name)
         marked = tokens.marked(passing.body, kind, token) if token else None
+        found: FirstAnswer | None = None
+        is_known = False
         try:
-            async with self._ask(passing.scope, passing.path, marked or passing.body, target) as answer:
-                told = b"".join([piece async for piece in pieces(answer)])
+            async with (
+                asyncio.timeout(target.timeout_seconds),
+                self._ask(passing.scope, passing.path, marked or passing.body, target, _AS_IT_IS) as answer,
+            ):
+                told = await _within(pieces(answer), ANSWER_BYTES_MOST)
                 self._learn_usage(attempt, answer.raw_headers)
-                found = FirstAnswer(name, digest, answer.status, answer_headers(answer), told)
-        except UpstreamError as error:
+                found = FirstAnswer(name, digest, answer.status, answer_headers(answer), told, attempt.recipient)
+        except (TimeoutError, UpstreamError) as reason:
+            error = reason if isinstance(reason, UpstreamError) else UpstreamError("timeout", is_sent=True)
             self._count_send(number, "unknown" if error.is_sent else "unreachable")
-            self._ended(passing, is_known=not error.is_sent)
+            is_known = not error.is_sent
             if not error.is_sent:
-                raise
+                raise NotSentError from None
             self._note(attempt, sends.unsettled(attempt, token if marked else "", self._clock()))
-            status, headers, own = _unanswered(error)
-            return FirstAnswer(name, digest, status, list(headers), own)
-        event = sends.event(attempt, _json(told), self._clock()) if len(told) <= ANSWER_BYTES_MOST else None
+            return _own(name, digest, *refusals.unanswered(error))
+        finally:
+            if found is None:  # whatever ended it
+                self._ended(passing, is_known=is_known)
+        event = sends.event(attempt, _json(found.body), self._clock())
         self._ended(passing, wamid=getattr(event, "wamid", ""), is_known=found.status < 500)
         if event is not None:
             self._note(attempt, event)
+        elif not _is_plain(found.headers):
+            self._count_send(number, "not_learned")
         return found
 
     def _ended(self, passing: "_Passing", *, wamid: str = "", is_known: bool) -> None:
         if passing.fingerprint:
             self._sends.end(passing.fingerprint, wamid=wamid, is_known=is_known)
 
-    def _ask(self, scope: Scope, path: str, body: bytes | AsyncIterator[bytes], target: Target) -> Any:
+    def _ask(
+        self,
+        scope: Scope,
+        path: str,
+        body: bytes | AsyncIterator[bytes],
+        target: Target,
+        instead: Mapping[bytes, bytes] = _NOTHING,
+    ) -> Any:
+        """Ask Graph what the application asks, with some headers replaced."""
         query = scope["query_string"].decode("latin-1")
         url = f"{target.url.rstrip('/')}{path}{'?' + query if query else ''}"
+        changed = {b"content-length": str(len(body)).encode(), **instead} if isinstance(body, bytes) else instead
         headers = [
-            (name, str(len(body)).encode() if name == b"content-length" and isinstance(body, bytes) else value)
-            for name, value in scope["headers"]
-            if not name.startswith(b"x-gate-")
+            (name, changed.get(name, value)) for name, value in scope["headers"] if not name.startswith(b"x-gate-")
         ]
         return self._upstream.ask(scope["method"], url, headers, body, target.timeout_seconds, target.connect_seconds)
 
@@ -230,14 +293,28 @@ async def _incoming(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _whole(receive: Receive) -> bytes | None:
-    """Return the body, None where it is too large for a message."""
-    found = bytearray()
-    async for piece in _incoming(receive):
-        found += piece
-        if len(found) > SEND_BYTES_MOST:
-            return None
-    return bytes(found)
+async def _within(found: AsyncIterator[bytes], most: int) -> bytes:
+    """Return a whole answer; raise UpstreamError where it is longer than any to a message."""
+    whole = bytearray()
+    async for piece in found:
+        whole += piece
+        if len(whole) > most:
+            raise UpstreamError("broken_off", is_sent=True)
+    return bytes(whole)
+
+
+def _is_readable(headers: Headers) -> bool:
+    """Say whether headers can be passed on."""
+    try:
+        for name, value in headers:
+            name.decode(), value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_plain(headers: Headers) -> bool:
+    return all(value == b"identity" for name, value in headers if name == b"content-encoding")
 
 
 def _json(body: bytes) -> Any:
@@ -247,19 +324,8 @@ def _json(body: bytes) -> Any:
         return None
 
 
-async def _paused(send: Send, verdict: Verdict) -> None:
-    """Answer as Graph does where it refuses, with the code that caused the pause; 429 for what only came too fast."""
-    code = verdict.pause.code if verdict.pause is not None else None
-    status, shown = (429, LIMITS.get(verdict.reason, 130429)) if _is_passing(verdict) else (403, 368)
-    retry = str(verdict.retry_after_seconds or 1).encode()
-    headers = [(b"retry-after", retry), (b"x-gate-reason", reason_of(verdict).encode())]
-    await _refuse(send, status, shown if code is None else code, verdict.reason, reason_of(verdict), headers)
-
-
-async def _repetition(send: Send, earlier: Earlier) -> None:
-    told = f"the same message was sent to the same person {earlier.gap_seconds:.1f} s ago"
-    headers = [(b"x-gate-reason", f"duplicate; trigger={earlier.trigger}; first={earlier.wamid}".encode())]
-    await _refuse(send, 409, DUPLICATE, "duplicate", f"{told} {earlier.wamid}".rstrip(), headers)
+def _own(name: str, digest: bytes, status: int, headers: Headers, body: bytes) -> FirstAnswer:
+    return FirstAnswer(name, digest, status, list(headers), body)
 
 
 def _token(mode: str, name: str) -> tuple[str, str]:
@@ -274,36 +340,8 @@ def _peer(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _is_passing(verdict: Verdict) -> bool:
-    """Say whether it is only a matter of a little waiting: a limit, or one person who got too much at once."""
-    return (
-        verdict.share is not None
-        or bool(verdict.limits)
-        or (verdict.pause is not None and verdict.pause.scope == "pair")
-    )
-
-
-def _unanswered(error: UpstreamError) -> tuple[int, Headers, bytes]:
-    status = 504 if error.reason == "timeout" else 502
-    told = "Graph did not answer in time" if error.reason == "timeout" else f"Graph could not be asked: {error.reason}"
-    return _refusal(status, 2, error.reason, told)  # 2: Graph's own code for a service that is down for now
-
-
 async def _refuse(send: Send, status: int, code: int, reason: str, told: str, headers: Headers = ()) -> None:
-    await _tell(send, *_refusal(status, code, reason, told, headers))
-
-
-def _refusal(status: int, code: int, reason: str, told: str, headers: Headers = ()) -> tuple[int, Headers, bytes]:
-    """Return an answer of our own in Graph's form."""
-    error = {
-        "message": f"whatsapp-monitor: {told}",
-        "type": sends.OWN_TYPE,
-        "code": code,
-        "error_data": {"messaging_product": "whatsapp", "details": reason},
-        "is_transient": status not in {409, 413, 422},
-    }
-    body = _encode({"error": error})
-    return status, [_JSON, (b"content-length", str(len(body)).encode()), *headers], body
+    await _tell(send, *refusals.refusal(status, code, reason, told, headers))
 
 
 async def _tell(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -88,7 +88,7 @@ def test_what_may_go_reaches_graph_untouched_and_a_pause_stops_it_within_a_secon
     assert taken_seconds < 1.0
     assert refused.headers["x-gate-reason"].startswith("paused_waba; rule=policy_block; code=368; pause=p")
     assert refused.headers["retry-after"] == "60"
-    assert (refused.json()["error"]["code"], refused.json()["error"]["type"]) == (368, "WhatsAppMonitorPaused")
+    assert (refused.json()["error"]["code"], refused.json()["error"]["type"]) == (368, "WhatsAppMonitorRefusal")
     assert refused.status == 403
     assert len(graph.requests) == reached + 1, "a refused send reached Graph, or a question that sends nothing did not"
     assert still_read.status == 200

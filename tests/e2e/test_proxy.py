@@ -382,3 +382,141 @@ def test_sends_slow_down_before_meta_s_quota_is_used_up(sidecar: Sidecar, sender
     assert (full.status, full.json()["error"]["code"], full.headers["retry-after"]) == (429, 4, "60")
     assert (asked.status, asked.json()["reason"]) == (403, "usage_app")
     assert sidecar.metric("whatsapp_graph_usage_ratio", kind="app") == 1.0
+
+
+def test_no_path_leads_anywhere_but_to_graph(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    with Target() as elsewhere:
+        for path in (f"/graph%2f@127.0.0.1:{elsewhere.port}/x", "/graph%2f:abc", "/%67raph/v23.0/1"):
+            assert exchange.ask(sidecar.web_port, "GET", path).status in {400, 404}, path
+    assert not elsewhere.heard
+    assert not graph.requests
+    assert "Traceback" not in sidecar.log
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"/graph/v23.0/{NUMBER}/%6dessages"),
+        ("POST", f"/graph/v23.0/{NUMBER}/MESSAGES"),
+        ("PUT", f"/graph/v23.0/{NUMBER}/messages"),
+        ("GET", f"/graph/v23.0/{NUMBER}/messages?method=post"),
+        ("POST", "/graph/v23.0/?batch=[]"),
+        ("GET", "/graph/v23.0/?batch=[]&method=post"),
+        ("POST", "/graph/"),
+    ],
+)
+def test_no_spelling_of_a_send_passes_a_pause(
+    sidecar: Sidecar, sender: Meta, graph: Graph, method: str, path: str
+) -> None:
+    assert sender.error(368).status == 200
+    sidecar.settle()
+
+    assert exchange.ask(sidecar.web_port, method, path, TEXT if method != "GET" else None).status == 403
+    assert not graph.requests
+
+
+def test_a_block_in_a_compressed_answer_is_understood(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.refusal = (403, 368)
+    answer = send(sidecar, Accept_Encoding="gzip, deflate")
+
+    assert graph.requests[0][1].headers["accept-encoding"] == "identity"
+    assert answer.status == 403
+    patience.until(lambda: sidecar.get("/v1/pauses").json()["pauses"])
+
+
+def test_headers_between_neighbours_end_here(sidecar: Sidecar, graph: Graph) -> None:
+    head = (
+        f"POST /graph{PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n"
+        f"Expect: 100-continue\r\nX-Kept: 1\r\nContent-Length: {len(TEXT)}\r\n\r\n"
+    )
+    answer = exchange.raw(sidecar.web_port, [head.encode() + TEXT])
+    odd = exchange.raw(sidecar.web_port, [head.replace("X-Kept: 1", "X-Kept: caf\u00e9").encode("latin-1") + TEXT])
+
+    assert (answer.status, odd.status, odd.json()["error"]["error_data"]["details"]) == (200, 400, "malformed")
+    ((_, request),) = graph.requests
+    assert "x-kept" in request.headers
+    assert not {"x-hop", "expect"} & set(request.headers)
+
+
+def _taken(connection: socket.socket, line: bytes) -> int:
+    """Send a line again and again; return how many bytes were taken until the connection was ended."""
+    sent = 0
+    try:
+        while sent < 32 * 1024 * 1024:
+            sent += connection.send(line)
+    except OSError:
+        pass
+    return sent
+
+
+def test_trailers_without_end_end_the_connection(sidecar: Sidecar) -> None:
+    signed = "sha256=" + "0" * 64
+    for port, path in ((sidecar.webhook_port, "/webhook"), (sidecar.web_port, f"/graph{PATH}")):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Hub-Signature-256: {signed}\r\n"
+            connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n".encode())
+            assert _taken(connection, b"X-Trailer: " + b"a" * 1000 + b"\r\n") < 16 * 1024 * 1024
+
+
+def test_an_answer_that_drips_is_not_waited_for_beyond_the_timeout(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    graph.drip_seconds = 0.3
+    started = time.monotonic()
+    answer = send(sidecar)
+
+    assert (answer.status, time.monotonic() - started < 3) == (504, True)
+
+
+def test_a_kill_while_a_send_was_under_way_is_not_sent_again(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.delay_seconds = 0.8
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(send, sidecar, TEXT, Idempotency_Key="order-1")
+        patience.until(lambda: graph.requests)
+        sidecar.kill()
+        assert isinstance(lost.exception(), OSError)
+    sidecar.start()
+
+    again = send(sidecar, TEXT, Idempotency_Key="order-1")
+
+    assert (again.status, again.json()["error"]["error_data"]["details"]) == (502, "broken_off")
+    assert len(graph.requests) == 1
+
+
+def test_a_repetition_under_a_key_hears_its_answer_though_sending_is_paused(
+    sidecar: Sidecar, sender: Meta, graph: Graph
+) -> None:
+    first = send(sidecar, TEXT, Idempotency_Key="order-2")
+    assert sender.error(368).status == 200
+    sidecar.settle()
+
+    again, other = (send(sidecar, TEXT, Idempotency_Key=key) for key in ("order-2", "order-3"))
+
+    assert (again.status, again.body, other.status) == (200, first.body, 403)
+
+
+def test_read_receipts_are_no_messages(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    assert sender.error(368).status == 200
+    sidecar.settle()
+
+    assert send(sidecar, b'{"messaging_product":"whatsapp","status":"read","message_id":"wamid.1"}').status == 200
+
+
+def test_a_forgotten_person_is_in_no_answer(sidecar: Sidecar, sender: Meta, graph: Graph) -> None:
+    graph.contact = "15550000001"
+    first = send(sidecar, TEXT, Idempotency_Key="order-4")
+    assert b"15550000001" in first.body
+    forgotten = sidecar.post("/v1/people/forget", actor="ann", reason="asked", recipient="15550000001")
+    again = send(sidecar, TEXT, Idempotency_Key="order-4")
+
+    assert forgotten.status == 200
+    assert again.json()["messages"] == first.json()["messages"]
+    assert b"15550000001" not in again.body
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("evil.example:9368", 421), ("localhost:9368", 200), ("[::1]:9368", 200), ("127.0.0.1", 200)]
+)
+def test_a_page_that_bound_its_name_to_this_machine_is_refused(sidecar: Sidecar, host: str, status: int) -> None:
+    assert exchange.ask(sidecar.web_port, "GET", "/v1/pauses", None, {"Host": host}).status == status
+    assert exchange.ask(sidecar.web_port, "GET", f"/v1/gate/{NUMBER}", None, {"Host": host}).status == 200

@@ -17,7 +17,7 @@ class Graph:
 
     `refusal` is what it answers to sends instead of taking them: a status and an error code. `delay_seconds` is how
     long each answer takes, `is_cutting` whether it ends in the middle; `coding` is said to be its content coding,
-    `usage` the quota that is used up.
+    `usage` the quota that is used up. With `drip_seconds` each byte takes so long; `contact` is named in the answer.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,8 @@ class Graph:
         self.is_cutting = False
         self.coding = ""
         self.usage = '{"call_count":1}'
+        self.drip_seconds = 0.0
+        self.contact = ""
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -75,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {"id": self.path}
         if self.path.endswith("/messages"):
             answer = {"messages": [{"id": f"wamid.{len(graph.requests)}"}]}
+            if graph.contact:
+                answer["contacts"] = [{"input": graph.contact, "wa_id": graph.contact}]
             if graph.refusal is not None:
                 status, code = graph.refusal
                 answer = {"error": {"code": code, "message": f"(#{code})", "type": "OAuthException"}}
@@ -101,7 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", graph.coding)
         self.send_header("Content-Length", str(len(text) + graph.is_cutting))
         self.end_headers()
-        self.wfile.write(text)
+        for number in range(len(text) if graph.drip_seconds else 0):
+            self.wfile.write(text[number : number + 1])
+            self.wfile.flush()
+            time.sleep(graph.drip_seconds)
+        if not graph.drip_seconds:
+            self.wfile.write(text)
         self.close_connection = self.close_connection or graph.is_cutting
 
     def log_message(self, *_: Any) -> None:
