@@ -25,7 +25,7 @@ NAMES = {
 USUAL = frozenset({"pause", "flag", "alert", "incident", "number"})
 OF_JOURNAL = frozenset(EVENT_KINDS.values())
 ALL = frozenset(NAMES.values()) | OF_JOURNAL
-KEPT_STEPS = 2_000  # that changed what stands; whoever was away for longer is told how it stands instead
+KEPT_RECORDS = 5_000  # of the newest steps; whoever was away for longer is told how it stands instead
 WAITING_MOST = 1_000  # steps that a follower may be behind before its stream is ended
 SEEN_STEPS = 100
 _encode = msgspec.json.Encoder().encode
@@ -52,6 +52,7 @@ class Feed:
         self._memory = memory
         self._clock = clock
         self._steps: deque[tuple[int, tuple[Record, ...]]] = deque()
+        self._kept = 0
         self._since: int | None = None
         self._published_at: dict[int, float] = {}
         self._is_closed = False
@@ -71,8 +72,10 @@ class Feed:
         records: tuple[Record, ...] = (*newest.values(), *numbers)
         if records:
             self._steps.append((position, records))
-            if len(self._steps) > KEPT_STEPS:
-                self._since, _ = self._steps.popleft()
+            self._kept += len(records)
+            while self._kept > KEPT_RECORDS:
+                self._since, gone = self._steps.popleft()
+                self._kept -= len(gone)
         if not self.followers:
             return
         if any(isinstance(record, Pause) for record in records):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from monitor import codes
-from monitor.actions import Flag, Pause, rate
+from monitor.actions import Flag, Pause, limit, rate
 from monitor.codes import Catalogue
 from monitor.firings import ENDED, Firing
 from monitor.metrics import NUMBERS_MOST
@@ -64,12 +64,13 @@ class Readings:
                 "" if pause.code is None else codes.label(self._catalogue(), pause.code),
             )
             for pause in self._pauses()
-            if pause.per_second is None
+            if limit(pause, now) is None
         }
         for labels in sorted(series):
             paused.add_metric(labels, 1)
         yield paused
         yield self._throttles(now)
+        yield self._probes(now)
         yield self._rule_firings()
 
         open_flags = GaugeMetricFamily("whatsapp_flags_open", "Flags that nobody has resolved.", labels=("rule",))
@@ -107,6 +108,20 @@ class Readings:
         for labels, per_second in sorted(rates.items()):
             slowed.add_metric(labels, per_second)
         return slowed
+
+    def _probes(self, now: float) -> Metric:
+        family = GaugeMetricFamily(
+            "whatsapp_gate_probing",
+            "1 while a pause lets some messages through to see whether all may go.",
+            labels=("scope", "scope_id", "rule", "stage"),
+        )
+        found = [(pause, limit(pause, now)) for pause in self._pauses() if pause.probe is not None]
+        labels = {
+            (pause.scope, _scope_id(pause), pause.rule, allowed.name) for pause, allowed in found if allowed is not None
+        }
+        for one in sorted(labels):
+            family.add_metric(one, 1)
+        return family
 
     def _rule_firings(self) -> Metric:
         active = GaugeMetricFamily(

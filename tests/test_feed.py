@@ -90,7 +90,7 @@ def test_what_is_too_old_or_not_ours_is_not_remembered(hub: Feed, position: int)
 
 
 def test_only_the_newest_steps_are_kept(hub: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "KEPT_STEPS", 2)
+    monkeypatch.setattr(feed, "KEPT_RECORDS", 2)
     for position in (5, 6, 7):
         hub.publish(position, [PAUSE], [], [])
 

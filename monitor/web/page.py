@@ -9,13 +9,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from monitor import __version__, incidents
-from monitor.actions import is_in_force, rate
+from monitor.actions import Pause, is_in_force, limit
 from monitor.firings import is_live
 from monitor.pipeline import Pipeline
+from monitor.standing import NARROW
 from monitor.store.protocol import Store
 from monitor.web import rules
 
 REFRESH_SECONDS = 5
+PAUSES_SHOWN = 100
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'",
@@ -36,7 +38,7 @@ class StatusPage:
             loader=jinja2.PackageLoader("monitor.web"), autoescape=True, undefined=jinja2.StrictUndefined
         )
         templates.filters["time"] = _time
-        templates.filters["rate"] = rate
+        templates.filters["limit"] = _limit
         self._page = templates.get_template("status.html")
         self._style = templates.get_template("status.css").render()
 
@@ -49,8 +51,11 @@ class StatusPage:
             "version": __version__,
             "now": now,
             "refresh_seconds": REFRESH_SECONDS,
-            "stops": sum(pause.per_second is None for pause in in_force),
-            "pauses": sorted(in_force, key=lambda pause: (pause.per_second is not None, -pause.since)),
+            "stops": sum(limit(pause, now) is None and pause.scope not in NARROW for pause in in_force),
+            "count": len(in_force),
+            "pauses": sorted(in_force, key=lambda one: (one.scope in NARROW, limit(one, now) is not None, -one.since))[
+                :PAUSES_SHOWN
+            ],
             "flags": sorted(
                 (flag for flag in standing.flags.values() if flag.resolved_at is None), key=lambda flag: -flag.last_at
             ),
@@ -74,6 +79,17 @@ class StatusPage:
     async def style(self, _: Request) -> Response:
         """Answer GET /status.css."""
         return Response(self._style, media_type="text/css", headers=HEADERS)
+
+
+def _limit(pause: Pause, now: float) -> str:
+    """Return in words what a pause lets through, empty where that is nothing."""
+    allowed = limit(pause, now)
+    if allowed is None:
+        return ""
+    if allowed.share is not None:
+        return f"{allowed.share:.0%} of all sends may leave"
+    slowed = "half open, " if pause.probe is not None else "slowed down to "
+    return f"{slowed}{round(allowed.per_second or 0.0, 3)} a second"
 
 
 def _time(seconds: float) -> str:
