@@ -28,8 +28,9 @@ from monitor.rules import RuleSet
 from monitor.senders import Channel
 from monitor.statements import Statements
 from monitor.step import Settings, Step
+from monitor.store.opening import open_store
 from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, StoreUnavailableError
-from monitor.store.sqlite import SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 from monitor.traces import Traces
 from monitor.upstream import Upstream
 from monitor.web.internal import internal

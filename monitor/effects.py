@@ -37,6 +37,7 @@ from monitor.events import (
     MetaEvent,
     NewCode,
     OperatorAct,
+    OutboxRetried,
     PausePlaced,
     PauseReleased,
     PersonForgotten,
@@ -76,7 +77,7 @@ def _take(step: Step, event: Event, moment: Moment) -> int:
             return _tick(step, event, moment)
         case (
             PausePlaced() | PauseReleased() | FlagResolved() | ResendsClaimed() | ResendSettled() | RulesLoaded()
-            | PersonForgotten() | IncidentClosed() | DrillDone()
+            | PersonForgotten() | IncidentClosed() | DrillDone() | OutboxRetried()
         ):  # fmt: skip
             made = _operate(step, event, moment)
             step.learn(made)
@@ -361,6 +362,10 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
             step.forgotten.extend(act.people)
         case IncidentClosed():
             step.standing, changes = operators.close(step.standing, act, moment)
+        case OutboxRetried():
+            step.retried_rows.append((act.row_id, act.destination))
+            target = act.destination or (str(act.row_id) if act.row_id else "all")
+            changes = [operators.audit(moment, act.actor, "outbox_retry", target, act.reason)]
         case DrillDone():
             changes = [operators.drilled(act, moment)]
         case _:

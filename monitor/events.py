@@ -305,6 +305,18 @@ class DrillDone(msgspec.Struct, frozen=True, tag="drill_done"):
     seconds: dict[str, float]
 
 
+class OutboxRetried(msgspec.Struct, frozen=True, tag="outbox_retried"):
+    """An operator had tried again what a destination had refused for good: one row, or with 0 all of a destination.
+
+    An empty `destination` stands for every one.
+    """
+
+    actor: str
+    reason: str
+    row_id: int = 0
+    destination: str = ""
+
+
 class Tick(msgspec.Struct, frozen=True, tag="tick"):
     """Time passed: these messages are to be judged as of `at`, since nothing was heard of them."""
 
@@ -318,6 +330,7 @@ MetaEvent = Status | InboundMessage | ErrorReport | AccountEvent | Unparsed | Se
 OperatorAct = (
     PausePlaced | PauseReleased | FlagResolved | ResendsClaimed | ResendSettled | RulesLoaded | PersonForgotten
     | IncidentClosed | DrillDone
+    | OutboxRetried
 )  # fmt: skip
 Event = MetaEvent | OperatorAct | Tick
 EVENT_KINDS = {
@@ -342,6 +355,7 @@ EVENT_KINDS = {
     PersonForgotten: "person_forgotten",
     IncidentClosed: "incident_closed",
     DrillDone: "drill_done",
+    OutboxRetried: "outbox_retried",
     Tick: "tick",
 }
 

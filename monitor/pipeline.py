@@ -327,6 +327,7 @@ def _commit(step: Step, last: Entry, outbox: Sequence[Enqueue]) -> Commit:
         preferences=step.preferences,
         forgotten=step.forgotten,
         answered=step.answered,
+        retried_rows=step.retried_rows,
         changes=_last(step.changes),
         values=list(step.windows.changed.values()),
         outbox=outbox,

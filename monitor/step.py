@@ -61,6 +61,7 @@ class Step:
         self.recent: dict[tuple[str, str], str] = {}
         self.preferences: dict[str, tuple[bool, float]] = {}
         self.forgotten: list[str] = []
+        self.retried_rows: list[tuple[int, str]] = []
         self.answered: dict[str, str] = {}  # by Idempotency-Key's name the message that a status has told of
         self.facts: list[Fact] = []
         self.firings: dict[tuple[str, ...], Firing] = {}

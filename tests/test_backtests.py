@@ -17,8 +17,8 @@ from monitor.cli import main
 from monitor.events import PausePlaced, Tick
 from monitor.messages import DEFAULT_POLICY
 from monitor.step import Settings
+from monitor.store.opening import SCHEMA_VERSION
 from monitor.store.protocol import OPERATOR, TICK, WEBHOOK, Entry
-from monitor.store.sqlite import SCHEMA_VERSION
 from tests.test_web import hear
 from tests.world import NOW, NUMBER, WABA
 

@@ -20,8 +20,9 @@ from monitor.cli import main
 from monitor.export import ExportError, Manifest, Options
 from monitor.messages import Message, Step
 from monitor.partitions import Partition, UnreadableError
+from monitor.store.opening import SCHEMA_VERSION, open_store
 from monitor.store.protocol import Arrival, Commit
-from monitor.store.sqlite import SCHEMA_VERSION, SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 
 DAY = 86_400.0
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20

@@ -8,8 +8,9 @@ import pytest
 from monitor import outbox
 from monitor.outbox import BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS, Destination, Outbox
 from monitor.senders import SendError
+from monitor.store.opening import open_store
 from monitor.store.protocol import Arrival, OutboxRow
-from monitor.store.sqlite import SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 
 
 class World:

@@ -13,8 +13,9 @@ from monitor.engine import Outcome
 from monitor.events import Status
 from monitor.facts import Fact
 from monitor.pipeline import Pipeline
+from monitor.store.opening import open_store
 from monitor.store.protocol import Arrival, Commit, StoreUnavailableError
-from monitor.store.sqlite import SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 from tests import setting
 
 NOW = 1_700_000_000.0

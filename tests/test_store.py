@@ -12,8 +12,9 @@ from monitor.actions import Pause, Resend
 from monitor.memory import Number
 from monitor.messages import Message, Step
 from monitor.store import bulk
+from monitor.store.opening import SCHEMA_VERSION, open_store
 from monitor.store.protocol import Arrival, Commit, Enqueue, Settlement, StoreInUseError, StoreUnavailableError
-from monitor.store.sqlite import SCHEMA_VERSION, SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 
 NOW = 1_700_000_000.0
 

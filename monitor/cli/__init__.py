@@ -3,7 +3,7 @@
 import click
 
 from monitor import __version__
-from monitor.cli import campaigns, drill, explain, export, messages, operate, rules, serve, simulate
+from monitor.cli import campaigns, drill, explain, export, messages, operate, outbox, rules, serve, simulate
 
 PREFIX = "WHATSAPP_MONITOR"
 
@@ -38,3 +38,4 @@ main.add_command(explain.explain)
 main.add_command(export.export)
 main.add_command(simulate.simulate)
 main.add_command(drill.drill)
+main.add_command(outbox.outbox)

@@ -88,6 +88,11 @@ def pages(url: str, path: str, token: str | None, name: str) -> list[dict[str, A
             return found
 
 
+def quoted(text: str) -> str:
+    """Return a text as part of a query."""
+    return quote(text, safe="")
+
+
 def say(answer: dict[str, Any], as_json: bool, text: str) -> None:
     """Print a sentence, or the answer as JSON."""
     click.echo(json.dumps(answer, indent=2) if as_json else text)
@@ -122,6 +127,7 @@ def _cell(column: str, value: Any) -> str:
         "since",
         "until",
         "opened_at",
+        "created_at",
         "not_before",
         "timestamp",
         "received_at",

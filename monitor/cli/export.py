@@ -16,7 +16,7 @@ from monitor.cli import mistakes
 from monitor.document import Mistaken
 from monitor.export import ExportError, Options
 from monitor.partitions import TABLES, Partition, UnreadableError
-from monitor.store.sqlite import SCHEMA_VERSION
+from monitor.store.opening import SCHEMA_VERSION
 
 FAILED, WRONG = 1, 2
 _day = click.DateTime(formats=["%Y-%m-%d"])

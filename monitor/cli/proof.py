@@ -39,8 +39,8 @@ from monitor.messages import DEFAULT_POLICY
 from monitor.partitions import UnreadableError
 from monitor.rules import ENFORCE, SHADOW, RuleSet, enforced
 from monitor.step import Settings
+from monitor.store.opening import SCHEMA_VERSION
 from monitor.store.protocol import Entry
-from monitor.store.sqlite import SCHEMA_VERSION
 
 FAILED, WRONG = 1, 2
 ENTRIES_AT_ONCE = 500

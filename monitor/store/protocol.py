@@ -87,7 +87,8 @@ class Commit(msgspec.Struct, frozen=True):
 
     `counts` are added to each campaign's headings; `aliases` gives a person's other hash; `preferences` say who stopped
     marketing messages, and when; `forgotten` people are removed last. `answered` gives the wamid of what was sent under
-    the name of an Idempotency-Key whose answer may not have come.
+    the name of an Idempotency-Key whose answer may not have come, `retried_rows` which dead outbox rows live again: an
+    id, or 0 and a destination (empty for all).
     """
 
     cursor: int
@@ -105,6 +106,7 @@ class Commit(msgspec.Struct, frozen=True):
     values: Sequence[Value] = ()
     outbox: Sequence[Enqueue] = ()
     answered: Mapping[str, str] = {}
+    retried_rows: Sequence[tuple[int, str]] = ()
 
 
 class Campaign(msgspec.Struct, frozen=True):
@@ -281,6 +283,14 @@ class Store(Protocol):
         self, destination: str, now: float, lease_seconds: float, limit: int, *, is_ordered: bool
     ) -> list[OutboxRow]:
         """Lease rows that are due, oldest first; in an ordered destination nothing overtakes a row that waits."""
+        ...
+
+    async def outbox(self, before: str, limit: int, *, state: str, destination: str) -> Page:
+        """Return outbox rows, newest first; of a state and a destination where these are given."""
+        ...
+
+    async def outbox_row(self, row_id: int) -> OutboxRow | None:
+        """Return one outbox row, None where it was delivered or never was."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement], claimed: Sequence[int]) -> None:

@@ -192,3 +192,17 @@ def newest_audit(db: sqlite3.Connection, action: str) -> AuditEntry | None:
     query = "SELECT at, actor, action, target, reason, position FROM audit WHERE action = ? ORDER BY id DESC LIMIT 1"
     row = db.execute(query, (action,)).fetchone()
     return None if row is None else AuditEntry(*row)
+
+
+def outbox(db: sqlite3.Connection, before: int, limit: int, state: str, destination: str) -> Page:
+    """Return outbox rows, newest first."""
+    query = f"""SELECT {_OUTBOX} FROM outbox WHERE id < ? AND ? IN (state, '') AND ? IN (destination, '')
+        ORDER BY id DESC LIMIT ?"""  # noqa: S608
+    found = db.execute(query, (before, state, destination, limit + 1)).fetchall()
+    return page([(row[0], OutboxRow(*row)) for row in found], limit)
+
+
+def outbox_row(db: sqlite3.Connection, row_id: int) -> OutboxRow | None:
+    """Return one outbox row."""
+    row = db.execute(f"SELECT {_OUTBOX} FROM outbox WHERE id = ?", (row_id,)).fetchone()  # noqa: S608
+    return None if row is None else OutboxRow(*row)

@@ -43,9 +43,20 @@ def commit(connection: sqlite3.Connection, step: Commit) -> None:
         DO UPDATE SET next_at = MIN(next_at, excluded.next_at) WHERE attempts = 0""",
         [(row.destination, row.kind, row.reference, step.now, step.now) for row in step.outbox],
     )
+    for row_id, destination in step.retried_rows:
+        _revive(connection, row_id, destination, step.now)
     connection.execute("INSERT OR REPLACE INTO cursors VALUES ('pipeline', ?)", (step.cursor,))
     if step.forgotten:
         erasing.forget(connection, step.forgotten)
+
+
+def _revive(connection: sqlite3.Connection, row_id: int, destination: str, now: float) -> None:
+    """Let dead outbox rows wait again: one by its id, or those of a destination, or all."""
+    connection.execute(
+        """UPDATE outbox SET state = 'pending', next_at = ?1, attempts = 0, error = '' WHERE state = 'dead'
+        AND (id = ?2 OR (?2 = 0 AND ?3 IN (destination, '')))""",
+        (now, row_id, destination),
+    )
 
 
 def keep_answer(connection: sqlite3.Connection, answer: FirstAnswer, at: float) -> None:

@@ -5,7 +5,6 @@ corrupt a WAL that two connections write and checkpoint ("WAL-reset bug", sqlite
 """
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import time
@@ -35,22 +34,19 @@ from monitor.store.protocol import (
     OutboxRow,
     Page,
     Settlement,
-    StoreInUseError,
     StoreUnavailableError,
 )
 from monitor.store.retention import Retention
-from monitor.store.writer import DIGESTS_MOST, Writer
+from monitor.store.writer import Writer
 from monitor.windows import Value
 
-SCHEMA_VERSION = 3
-BUSY_MILLISECONDS = 2_000  # how long a stranger's lock on the file is waited for before the answer is 503
 ERASED_AT_ONCE = 2_000  # entries searched in one read
 TAIL_BYTES = 64 * 1024 * 1024  # entries kept in memory for the pipeline; beyond it the file is read
 _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """The store in one file; made by `open_store`."""
+    """The store in one file; made by `opening.open_store`."""
 
     def __init__(self, path: Path, lock: int, writer: Writer, reader: sqlite3.Connection) -> None:
         self.path = path
@@ -237,6 +233,14 @@ class SqliteStore:
         )
         return found
 
+    async def outbox(self, before: str, limit: int, *, state: str, destination: str) -> Page:
+        """Return outbox rows, newest first; of a state and a destination where these are given."""
+        return await self._read(lambda db: queries.outbox(db, queries.cursor(before), limit, state, destination))
+
+    async def outbox_row(self, row_id: int) -> OutboxRow | None:
+        """Return one outbox row, None where it was delivered or never was."""
+        return await self._read(lambda db: queries.outbox_row(db, row_id))
+
     async def settle(self, settlements: Sequence[Settlement], claimed: Sequence[int]) -> None:
         """Write what became of claimed rows; rows that were claimed and are not named are free again."""
         await self.writer.run(lambda db: rows.settle(db, settlements, claimed))
@@ -373,48 +377,3 @@ class SqliteStore:
         query = f"SELECT record FROM {table} WHERE id = ?"  # noqa: S608
         row = await self._read(lambda db: db.execute(query, (record_id,)).fetchone())
         return None if row is None else msgspec.json.decode(row[0], type=kind)
-
-
-def open_store(path: Path, forward_to: Sequence[str] = ()) -> SqliteStore:
-    """Open or make the store in `path`; raise StoreInUseError where another process holds it or it can't be read."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise StoreInUseError(f"{path} is in use by another process") from None
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # the file is nobody else's to read
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-        _prepare(connection)
-        last_position = queries.head(connection)
-        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        reader.execute("PRAGMA query_only = ON")
-    except (sqlite3.Error, OSError, StoreInUseError) as error:
-        os.close(lock)
-        raise StoreInUseError(f"{path} can't be opened: {error}") from error
-    writer = Writer(connection, last_position, _digests(connection))
-    writer.forward_to = tuple(forward_to)
-    return SqliteStore(path, lock, writer, reader)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise StoreInUseError(f"it has schema {version}, this version reads up to {SCHEMA_VERSION}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages, 16 MB: fewer stalls than the default 1,000
-    scripts = {n: f"upgrade_{n}.sql" for n in range(version + 1, SCHEMA_VERSION + 1)}
-    for reached, script in (scripts if version else {SCHEMA_VERSION: "schema.sql"}).items():
-        text = Path(__file__).with_name(script).read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version = {reached}; COMMIT;")
-    # Nobody else can hold a lease while the lock is ours: those of a process that died are free.
-    connection.execute("UPDATE outbox SET lease_until = NULL WHERE lease_until IS NOT NULL")
-
-
-def _digests(db: sqlite3.Connection) -> list[bytes]:
-    query = "SELECT digest FROM journal WHERE digest IS NOT NULL ORDER BY position DESC LIMIT ?"
-    return [row[0] for row in db.execute(query, (DIGESTS_MOST,))][::-1]

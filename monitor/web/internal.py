@@ -29,6 +29,7 @@ from monitor.store.protocol import SEND, Arrival, Store
 from monitor.upstream import Headers, Upstream
 from monitor.usages import ACCOUNT, Usages
 from monitor.web.access import Access
+from monitor.web.alertmanager import Alertmanager
 from monitor.web.api import Api
 from monitor.web.campaigns import Campaigns
 from monitor.web.drills import Drills
@@ -36,6 +37,7 @@ from monitor.web.events import Events
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.idempotency import FirstAnswers
+from monitor.web.outbox import Outbox
 from monitor.web.page import StatusPage
 from monitor.web.people import People
 from monitor.web.proxy import PATH as PROXY_PATH
@@ -45,6 +47,14 @@ from monitor.web.sends import Sends
 
 NAMES_MOST = 50  # `name[]` values of one scrape
 GZIP_LEVEL = 5
+
+
+class Wakeful(Protocol):
+    """What can be told that there is work."""
+
+    def wake(self) -> None:
+        """Say that rows may wait."""
+        ...
 
 
 class Parts(Protocol):
@@ -62,6 +72,11 @@ class Parts(Protocol):
     @property
     def store(self) -> Store:
         """The store."""
+        ...
+
+    @property
+    def outbox(self) -> Wakeful:
+        """What must leave."""
         ...
 
     @property
@@ -96,6 +111,10 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
             *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
             *Events(
                 parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
+            ).routes(),
+            *Outbox(parts.store, parts.pipeline, parts.clock, retried=lambda: parts.outbox.wake()).routes(),
+            *Alertmanager(
+                parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.operator_tokens)
             ).routes(),
             *Drills(parts.store, parts.pipeline, parts.clock).routes(),
             *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from monitor.messages import Message, Step
+from monitor.store.opening import open_store
 from monitor.store.protocol import Arrival, Commit
-from monitor.store.sqlite import SqliteStore, open_store
+from monitor.store.sqlite import SqliteStore
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 COMMITS, NEW, MOVED = 300, 50, 100  # what a step commits at a usual load: messages that are new, and that moved on

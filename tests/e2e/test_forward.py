@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.sqlite import open_store
+from monitor.store.opening import open_store
 from tests.harness import meta, patience
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
@@ -176,3 +176,34 @@ async def test_what_waits_for_a_target_that_is_no_longer_configured_goes_with_re
 
     assert deliveries <= 1
     assert waiting <= 1
+
+
+def test_what_was_refused_for_good_is_listed_and_tried_again_when_somebody_says_so(
+    sidecar: Sidecar, target: Target
+) -> None:
+    target.status = 422
+    sent, _ = deliver(sidecar, range(3))
+    patience.until(lambda: len(sidecar.get("/v1/outbox?state=dead").json()["rows"]) == 3)
+    rows = sidecar.get("/v1/outbox?state=dead").json()["rows"]
+    target.status = 200
+    target.received.clear()
+
+    one = sidecar.get(f"/v1/outbox/{rows[0]['id']}").json()["row"]
+    listed = sidecar.command("outbox", "--dead").stdout
+    first = sidecar.command("outbox", "retry", str(rows[0]["id"]), "--reason", "the application is mended")
+    patience.until(lambda: len(target.received) == 1)
+    sidecar.settle()
+    again = sidecar.command("outbox", "retry", str(rows[0]["id"]), "--reason", "once more")
+    others = sidecar.command("outbox", "retry", "--all", "--destination", "app", "--reason", "all of them")
+    patience.until(lambda: len(target.received) == 3)
+    patience.until(lambda: not sidecar.get("/v1/outbox").json()["rows"])
+    none = sidecar.post("/v1/outbox/retry", actor="ann", reason="x")
+
+    assert (one["state"], one["error"], one["bytes"]) == ("dead", "status_422", len(list(sent)[-1]))
+    assert "status_422" in listed
+    assert (first.returncode, again.returncode, others.returncode) == (0, 1, 0)
+    assert "Wait again: 2 for app" in others.stdout
+    assert set(bodies(target)) == set(sent)
+    assert (none.status, none.json()["error"]) == (409, "none_dead")
+    actions = [entry["action"] for entry in sidecar.get("/v1/audit").json()["audit"]]
+    assert actions.count("outbox_retry") == 2
