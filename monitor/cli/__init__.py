@@ -3,7 +3,7 @@
 import click
 
 from monitor import __version__
-from monitor.cli import campaigns, drill, explain, export, messages, operate, outbox, rules, serve, simulate
+from monitor.cli import campaigns, doctor, drill, explain, export, messages, operate, outbox, rules, serve, simulate
 
 PREFIX = "WHATSAPP_MONITOR"
 
@@ -39,3 +39,4 @@ main.add_command(export.export)
 main.add_command(simulate.simulate)
 main.add_command(drill.drill)
 main.add_command(outbox.outbox)
+main.add_command(doctor.doctor)

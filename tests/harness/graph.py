@@ -18,6 +18,7 @@ class Graph:
     `refusal` is what it answers to sends instead of taking them: a status and an error code. `delay_seconds` is how
     long each answer takes, `is_cutting` whether it ends in the middle; `coding` is said to be its content coding,
     `usage` the quota that is used up. With `drip_seconds` each byte takes so long; `contact` is named in the answer.
+    `known` are answers to other calls, by path.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class Graph:
         self.coding = ""
         self.usage = '{"call_count":1}'
         self.drip_seconds = 0.0
+        self.known: dict[str, tuple[int, Any]] = {}
         self.contact = ""
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -64,6 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._take("GET")
 
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_POST(self) -> None:
         self._take("POST")
 
@@ -82,6 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
             if graph.refusal is not None:
                 status, code = graph.refusal
                 answer = {"error": {"code": code, "message": f"(#{code})", "type": "OAuthException"}}
+        path = self.path.partition("?")[0]
+        if path in graph.known:
+            status, answer = graph.known[path]
         self._answer(status, answer)
 
     def _chunks(self) -> bytes:

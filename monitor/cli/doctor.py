@@ -1,0 +1,307 @@
+"""`doctor`: what must be right outside of the sidecar, each with the command that mends it."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import click
+import httpx2
+import msgspec
+
+from monitor import config, senders
+from monitor.cli import client, mistakes
+from monitor.config import Loaded
+from monitor.document import Mistaken
+from monitor.sections import Target
+
+FAILED = 1
+VERSION = "v23.0"
+FREE_BYTES_LEAST = 1024**3
+SKEW_SECONDS_MOST = 30.0
+NUMBERS_MOST = 50
+TIMEOUT_SECONDS = 10.0
+FIELDS_NEEDED = frozenset({"messages", "account_update"})
+_INFO = re.compile(r'^whatsapp_phone_number_info\{phone_number_id="([^"]+)",waba_id="([^"]*)"\} 1', re.MULTILINE)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line: what was looked at, how it is, and what mends it."""
+
+    name: str
+    state: Literal["ok", "warning", "failed", "skipped"]
+    told: str
+    mend: str = ""
+
+
+@click.command()
+@click.option(
+    "--config.file",
+    "config_file",
+    default="monitor.yml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
+    help="The sidecar's configuration.",
+)
+@click.option("--app-id", envvar="META_APP_ID", default="", help="The Meta app; META_APP_ID.")
+@click.option("--access-token", envvar="META_ACCESS_TOKEN", default="", help="Better given as META_ACCESS_TOKEN.")
+@click.option(
+    "--phone-number-id", "numbers", multiple=True, help="Numbers to look at; those the sidecar knows if none."
+)
+@click.option("--waba-id", "wabas", multiple=True, help="Accounts; else those the sidecar knows.")
+@client.json_option
+@client.url_option
+@client.token_option
+def doctor(
+    config_file: Path,
+    app_id: str,
+    access_token: str,
+    numbers: tuple[str, ...],
+    wabas: tuple[str, ...],
+    as_json: bool,
+    url: str,
+    token: str | None,
+) -> None:
+    """Look at the sidecar, its disk and clock, at Meta's app, token, webhook and numbers, and at what it sends to.
+
+    Exit code 1 where something is wrong. What needs the app's id or an access token is left out without it.
+    """
+    try:
+        loaded = config.load(config_file)
+    except Mistaken as error:
+        mistakes.end(error)
+    found: list[Finding] = []
+    with httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as asking:
+        found += _sidecar(asking, url, token, config_file)
+        known = _numbers(asking, url, token)
+        found += _machine(loaded)
+        graph = _Graph(asking, loaded, app_id, access_token)
+        found += graph.app()
+        found += graph.numbers(numbers or [number for number, _ in known])
+        found += graph.accounts(wabas or sorted({waba for _, waba in known if waba}))
+        found += _targets(loaded)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
+    else:
+        for one in found:
+            click.echo(f"{one.state:<8} {one.name:<28} {one.told}")
+            if one.mend and one.state in {"warning", "failed"}:
+                click.echo(f"{'':<8} mend it: {one.mend}")
+    if any(one.state == "failed" for one in found):
+        sys.exit(FAILED)
+
+
+def _sidecar(asking: httpx2.Client, url: str, token: str | None, config_file: Path) -> Iterator[Finding]:
+    start = f"whatsapp-monitor serve --config.file {config_file}"
+    try:
+        answer = asking.get(f"{url.rstrip('/')}/-/ready")
+    except httpx2.HTTPError as error:
+        yield Finding("sidecar", "failed", f"{url} does not answer: {type(error).__name__}", start)
+        return
+    if answer.status_code == 200:
+        yield Finding("sidecar", "ok", f"ready at {url}")
+    else:
+        yield Finding("sidecar", "failed", f"not ready: {answer.status_code}", f"look at its log; {start}")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    listed = asking.get(f"{url.rstrip('/')}/v1/pauses", headers=headers)
+    if listed.status_code == 401:
+        yield Finding("operator token", "failed", "the sidecar wants one", "export WHATSAPP_MONITOR_TOKEN=…")
+
+
+def _numbers(asking: httpx2.Client, url: str, token: str | None) -> list[tuple[str, str]]:
+    """Return the numbers that the sidecar knows, each with its account."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        text = asking.get(
+            f"{url.rstrip('/')}/metrics", params={"name[]": "whatsapp_phone_number_info"}, headers=headers
+        ).text
+    except httpx2.HTTPError:
+        return []
+    return _INFO.findall(text)[:NUMBERS_MOST]
+
+
+def _machine(loaded: Loaded) -> Iterator[Finding]:
+    folder = loaded.store_path.parent
+    if not folder.exists():
+        yield Finding("disk", "failed", f"{folder} is not there", f"mkdir -p {folder}")
+        return
+    free = shutil.disk_usage(folder).free
+    told = f"{free / 1024**3:.1f} GiB free at {folder}"
+    if free < FREE_BYTES_LEAST:
+        yield Finding("disk", "failed", told, f"make room, or point store.url elsewhere: df -h {folder}")
+    elif not os.access(folder, os.W_OK):
+        yield Finding("disk", "failed", f"{folder} can't be written", f"chown {os.getuid()} {folder}")
+    else:
+        yield Finding("disk", "ok", told)
+
+
+class _Graph:
+    """Meta's side, asked through the configured Graph URL."""
+
+    def __init__(self, asking: httpx2.Client, loaded: Loaded, app_id: str, access_token: str) -> None:
+        self._asking = asking
+        self._loaded = loaded
+        self._app_id = app_id
+        self._access_token = access_token
+        self._base = f"{loaded.config.graph.url.rstrip('/')}/{VERSION}"
+
+    def app(self) -> Iterator[Finding]:
+        """Yield on clock, app secret and the webhook's subscription."""
+        yield self._clock()
+        if not self._app_id:
+            yield Finding("app secret and webhook", "skipped", "--app-id is not given")
+            return
+        subscriptions: list[dict[str, Any]] = []
+        matching = 0
+        for secret in self._loaded.app_secrets:
+            status, said = self._get(f"{self._app_id}/subscriptions", f"{self._app_id}|{secret.reveal()}")
+            if status == 200:
+                matching += 1
+                subscriptions = said.get("data") or subscriptions
+        if not matching:
+            mend = "copy it from the app's dashboard, Settings, Basic, into webhook.app_secrets; then POST /-/reload"
+            yield Finding("app secret", "failed", f"Meta does not know it as app {self._app_id}'s", mend)
+            return
+        yield Finding("app secret", "ok", f"{matching} of {len(self._loaded.app_secrets)} is app {self._app_id}'s")
+        yield from self._subscription(subscriptions)
+
+    def numbers(self, numbers: Iterable[str]) -> Iterator[Finding]:
+        """Yield on the token, and on what Meta says of each number's health."""
+        numbers = list(numbers)
+        if not self._access_token or not numbers:
+            why = "no number is known" if self._access_token else "META_ACCESS_TOKEN is not set"
+            yield Finding("access token and numbers", "skipped", why)
+            return
+        for number in numbers:
+            status, said = self._get(f"{number}?fields=display_phone_number,health_status", self._access_token)
+            name = f"number {number}"
+            if status != 200:
+                yield _refused(name, status, said)
+                continue
+            health = said.get("health_status") or {}
+            state = str(health.get("can_send_message", "UNKNOWN"))
+            errors = [error for entity in health.get("entities") or [] for error in entity.get("errors") or []]
+            told = "; ".join(str(error.get("error_description", "")) for error in errors)
+            mend = "; ".join(filter(None, (str(error.get("possible_solution", "")) for error in errors)))
+            if state == "AVAILABLE":
+                yield Finding(name, "ok", "may send")
+            else:
+                grade: Literal["failed", "warning"] = "failed" if state == "BLOCKED" else "warning"
+                yield Finding(name, grade, f"{state}: {told}".rstrip(": "), mend or "see Meta Business Support Home")
+
+    def accounts(self, wabas: Iterable[str]) -> Iterator[Finding]:
+        """Yield on whether each account sends its webhooks to an app."""
+        for waba_id in wabas if self._access_token else ():
+            status, said = self._get(f"{waba_id}/subscribed_apps", self._access_token)
+            name = f"account {waba_id}"
+            here = f"{self._base}/{waba_id}/subscribed_apps"
+            subscribe = f'curl -X POST -H "Authorization: Bearer $META_ACCESS_TOKEN" {here}'
+            if status != 200:
+                yield _refused(name, status, said)
+            elif not said.get("data"):
+                yield Finding(name, "failed", "no app is subscribed to its webhooks", subscribe)
+            else:
+                apps = [one.get("whatsapp_business_api_data") or {} for one in said["data"]]
+                ids = [str(one.get("id", "")) for one in apps]
+                if self._app_id and self._app_id not in ids:
+                    yield Finding(name, "failed", f"subscribed are {', '.join(ids)}, not {self._app_id}", subscribe)
+                else:
+                    yield Finding(name, "ok", f"subscribed: {', '.join(ids)}")
+
+    def _clock(self) -> Finding:
+        try:
+            answer = self._asking.head(self._loaded.config.graph.url)
+            skew = time.time() - parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except httpx2.HTTPError as error:
+            url = self._loaded.config.graph.url
+            return Finding("Graph", "failed", f"{url} does not answer: {type(error).__name__}", f"curl -v {url}")
+        except (KeyError, ValueError):
+            return Finding("clock", "skipped", "Graph's answer has no date")
+        if abs(skew) > SKEW_SECONDS_MOST:
+            return Finding("clock", "failed", f"{skew:+.0f} s beside Meta's", "systemctl restart systemd-timesyncd")
+        return Finding("clock", "ok", "as Meta's")
+
+    def _subscription(self, subscriptions: list[dict[str, Any]]) -> Iterator[Finding]:
+        own = [one for one in subscriptions if one.get("object") == "whatsapp_business_account"]
+        here = f"{self._base}/{self._app_id}/subscriptions"
+        subscribe = (
+            f"curl {here} -d access_token=APP_ID|APP_SECRET -d object=whatsapp_business_account "
+            "-d callback_url=https://… -d verify_token=… -d fields=messages,account_update"
+        )
+        if not own:
+            yield Finding("webhook", "failed", "the app is not subscribed to whatsapp_business_account", subscribe)
+            return
+        fields = {str(field.get("name", "")) for field in own[0].get("fields") or []}
+        missing = sorted(FIELDS_NEEDED - fields)
+        if missing:
+            yield Finding("webhook fields", "warning", f"not subscribed: {', '.join(missing)}", subscribe)
+        callback = str(own[0].get("callback_url", ""))
+        path = self._loaded.config.webhook.path
+        if urlsplit(callback).path != path:
+            told = f"Meta posts to {callback}, webhook.path is {path}"
+            yield Finding("webhook", "warning", told, f"set webhook.path, or subscribe again: {subscribe}")
+        nonce = secrets.token_hex(8)
+        token = self._loaded.verify_tokens[0].reveal()
+        asked = {"hub.mode": "subscribe", "hub.verify_token": token, "hub.challenge": nonce}
+        try:
+            answer = self._asking.get(callback, params=asked)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            yield Finding("webhook", "failed", f"{callback} does not answer: {type(error).__name__}", subscribe)
+            return
+        if answer.status_code == 200 and answer.text == nonce:
+            yield Finding("webhook", "ok", f"{callback} is this sidecar")
+        else:
+            told = f"{callback} answers {answer.status_code} and does not know our verify token"
+            yield Finding("webhook", "failed", told, subscribe)
+
+    def _get(self, path: str, token: str) -> tuple[int, dict[str, Any]]:
+        try:
+            answer = self._asking.get(f"{self._base}/{path}", headers={"Authorization": f"Bearer {token}"})
+            said = answer.json()
+        except (httpx2.HTTPError, ValueError):
+            return 0, {}
+        return answer.status_code, said if isinstance(said, dict) else {}
+
+
+def _refused(name: str, status: int, said: dict[str, Any]) -> Finding:
+    error = said.get("error") if isinstance(said.get("error"), dict) else {}
+    code, message = error.get("code", ""), error.get("message", "")  # type: ignore[union-attr]
+    told = f"Graph answers {status or 'nothing'} {f'({code}) {message}' if code else ''}".rstrip()
+    mend = "make a new token of a system user with whatsapp_business_messaging and whatsapp_business_management"
+    return Finding(name, "failed", told, f"whatsapp-monitor explain code {code}; {mend}" if code else mend)
+
+
+def _targets(loaded: Loaded) -> Iterator[Finding]:
+    """Yield on what the sidecar sends to: whether anybody listens there."""
+    parts = loaded.config
+    for number, target in enumerate(parts.alerts.alertmanagers):
+        yield _asked(f"alertmanager {number}", f"{target.url.rstrip('/')}/-/ready", target, loaded, {200})
+    for target in parts.alerts.webhooks:
+        yield _asked(f"alert webhook {target.name or ''}".rstrip(), target.url, target, loaded, None)
+    for forward in parts.forward:
+        yield _asked(f"forward {forward.name}", forward.url, forward, loaded, None)
+    if parts.tracing.endpoint is not None:
+        traces = Target(url=parts.tracing.endpoint, timeout=TIMEOUT_SECONDS)
+        yield _asked("OTLP", f"{parts.tracing.endpoint.rstrip('/')}/v1/traces", traces, loaded, None)
+
+
+def _asked(name: str, url: str, target: Target, loaded: Loaded, wanted: set[int] | None) -> Finding:
+    """Ask a target for nothing in particular: any answer shows that somebody listens, unless one is `wanted`."""
+    look = f"curl -v {url}"
+    try:
+        with httpx2.Client(**senders.options(target, loaded.directory)) as own:
+            status = own.get(url).status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        return Finding(name, "failed", f"{url} does not answer: {type(error).__name__}", look)
+    if wanted is not None and status not in wanted:
+        return Finding(name, "failed", f"{url} answers {status}", look)
+    return Finding(name, "ok", f"{url} answers")
