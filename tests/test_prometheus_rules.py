@@ -17,12 +17,19 @@ RULES = ROOT / "rules" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 RUNBOOK_URL = "https://github.com/whatsapp-monitor/whatsapp-monitor/blob/main/docs/runbooks"
 PROMETHEUS_OWN = {"up"}
+TESTS = ("alerts_test.yml", "drill_test.yml")
 
 
 def alerts() -> dict[str, dict[str, Any]]:
     """Return the alert rules by name."""
     read = yaml.safe_load((RULES / "alerts.yml").read_text(encoding="utf-8"))
     return {rule["alert"]: rule for group in read["groups"] for rule in group["rules"]}
+
+
+def recorded() -> dict[str, str]:
+    """Return the recording rules: the expression of each series."""
+    read = yaml.safe_load((RULES / "recording.yml").read_text(encoding="utf-8"))
+    return {rule["record"]: rule["expr"] for group in read["groups"] for rule in group["rules"]}
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,18 +44,18 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def promtool_cases() -> list[dict[str, Any]]:
     """Return every expectation of the promtool tests."""
-    read = yaml.safe_load((RULES / "alerts_test.yml").read_text(encoding="utf-8"))
-    return [expected for group in read["tests"] for expected in group["alert_rule_test"]]
+    read = [yaml.safe_load((RULES / name).read_text(encoding="utf-8")) for name in TESTS]
+    return [expected for file in read for group in file["tests"] for expected in group["alert_rule_test"]]
 
 
 def test_promtool_finds_the_rules_valid() -> None:
-    done = promtool("check", "rules", "alerts.yml")
+    done = promtool("check", "rules", "recording.yml", "alerts.yml")
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_promtool_finds_that_each_alert_fires_when_it_should() -> None:
-    done = promtool("test", "rules", "alerts_test.yml")
+    done = promtool("test", "rules", *TESTS)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -68,7 +75,13 @@ def test_an_alert_selects_only_metrics_that_the_monitor_exports(name: str) -> No
     metrics = {selected.metric for selected in promql.selected(alerts()[name]["expr"])}
 
     assert metrics
-    assert metrics <= promql.exported_metrics() | PROMETHEUS_OWN
+    assert metrics <= promql.exported_metrics() | PROMETHEUS_OWN | recorded().keys()
+
+
+@pytest.mark.parametrize("name", recorded())
+def test_a_recorded_series_is_named_by_its_level_and_made_of_metrics_that_the_monitor_exports(name: str) -> None:
+    assert re.fullmatch(r"whatsapp:[a-z]+:[a-z]+_?[a-z]*[0-9]+[mh]", name)
+    assert {one.metric for one in promql.selected(recorded()[name])} <= promql.exported_metrics()
 
 
 @pytest.mark.parametrize("name", alerts())
@@ -110,6 +123,6 @@ def test_a_runbook_names_only_metrics_that_exist_and_links_only_to_pages_that_ex
     selected = [one for query in queries for line in query.splitlines() for one in promql.selected(line)]
     named = set(re.findall(r"`(whatsapp_[a-z_]+)", text))
 
-    assert {one.metric for one in selected} <= exported
+    assert {one.metric for one in selected} <= exported | recorded().keys()
     assert named <= exported | families
     assert all((RUNBOOKS / target).is_file() for target in re.findall(r"\]\((\w+\.md)\)", text))

@@ -10,10 +10,10 @@ from tests.harness import exchange, patience, peer, ports
 from tests.harness.sidecar import ROOT
 
 JOB = "whatsapp-monitor"  # as the shipped rules name it
-RULES = ROOT / "rules" / "prometheus" / "alerts.yml"
+RULES = ", ".join(f'"{ROOT}/rules/prometheus/{name}.yml"' for name in ("recording", "alerts"))
 CONFIG = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
-rule_files: ["{rules}"]
+rule_files: [{rules}]
 scrape_configs:
   - job_name: {job}
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
