@@ -1,4 +1,4 @@
-"""`simulate`: a stand-in for Meta that posts signed webhooks, with an incident in them."""
+"""`simulate`: a stand-in for Meta, an application that sends, and an incident in what comes of it."""
 
 import itertools
 import random
@@ -10,6 +10,7 @@ import click
 import httpx2
 
 from monitor import payloads, signature
+from monitor.cli.fake_graph import FakeGraph
 
 FAILED = 1
 WABA_ID = "100000000000001"
@@ -33,6 +34,11 @@ STEP_SECONDS = 0.5
     envvar="META_APP_SECRET",
     help="The app secret to sign with; better given as META_APP_SECRET.",
 )
+@click.option(
+    "--graph.listen-address",
+    "graph_address",
+    help="Also play the Graph API here (loopback only), and send through the sidecar's proxy to it.",
+)
 @click.option("--rate", default=20, show_default=True, type=click.IntRange(1, 2000), help="Messages per second.")
 @click.option(
     "--seconds", default=0, show_default=True, type=click.IntRange(0), help="How long to run; 0 until interrupted."
@@ -41,13 +47,20 @@ STEP_SECONDS = 0.5
     "--incident/--no-incident", default=True, show_default=True, help="Play a 506 burst, a 368 block and its release."
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of what is made up.")
-def simulate(webhook: str, web: str, secret: str, rate: int, seconds: int, incident: bool, seed: int) -> None:
+def simulate(
+    webhook: str, web: str, secret: str, graph_address: str | None, rate: int, seconds: int, incident: bool, seed: int
+) -> None:
     """Play Meta: traffic of two numbers, then a burst of duplicates, a policy block and its release.
 
     Webhooks go only to the given address. The block stops the simulated application too: it asks the gate before each
-    step, as yours should.
+    step, as yours should, or sends through the proxy, which does. The sidecar's graph.url must be the address given as
+    --graph.listen-address then.
     """
-    play = _Play(webhook, web, secret, rate, random.Random(seed))  # noqa: S311 (a simulation)
+    try:
+        graph = FakeGraph(graph_address) if graph_address else None
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"--graph.listen-address: {error}") from None
+    play = _Play(webhook, web, secret, rate, random.Random(seed), graph)  # noqa: S311 (a simulation)
     try:
         play.run(seconds, incident)
     except KeyboardInterrupt:
@@ -55,14 +68,21 @@ def simulate(webhook: str, web: str, secret: str, rate: int, seconds: int, incid
     except httpx2.HTTPError as error:
         click.echo(f"whatsapp-monitor: {webhook} or {web} does not answer: {type(error).__name__}", err=True)
         sys.exit(FAILED)
+    finally:
+        if graph is not None:
+            graph.close()
 
 
 class _Play:
     """The simulated application and Meta, second by second."""
 
-    def __init__(self, webhook: str, web: str, secret: str, rate: int, chance: random.Random) -> None:
+    def __init__(
+        self, webhook: str, web: str, secret: str, rate: int, chance: random.Random, graph: FakeGraph | None
+    ) -> None:
         self._webhook, self._web, self._secret, self._rate = webhook, web.rstrip("/"), secret.encode(), rate
         self._chance = chance
+        self._graph = graph
+        self._refused = 0
         self._client = httpx2.Client(timeout=10, trust_env=False)
         self._serial = itertools.count(int(time.time() * 1000))
 
@@ -83,16 +103,20 @@ class _Play:
     def _traffic(self) -> None:
         for number in NUMBERS:
             if not self._may_send(number):
+                if self._graph is not None:  # a worker that does not ask: the proxy holds it
+                    self._life(number)
                 continue
             for _ in range(max(1, int(self._rate * STEP_SECONDS / len(NUMBERS)))):
                 self._life(number)
 
     def _life(self, number: str) -> None:
         """One message from sent to its end, as three webhooks; some fail, some are answered."""
-        wamid, now = self._wamid(), time.time()
+        now = time.time()
         recipient = f"1555{self._chance.randrange(10**7):07d}"
         category = self._chance.choice(("marketing", "utility", "authentication"))
-        self._report(number, wamid, recipient, category)
+        wamid = self._send(number, recipient, category)
+        if not wamid:
+            return
         if self._chance.random() < 0.03:
             code = self._chance.choice((131026, 131049, 131047, 131043))
             self._status(
@@ -105,6 +129,25 @@ class _Play:
                 self._status(number, item)
         if self._chance.random() < 0.1:
             self._post(payloads.change(number, messages=[payloads.message(self._wamid(), now, sender=recipient)]))
+
+    def _send(
+        self, number: str, recipient: str, category: str, caller: str = "simulated-app", callback_data: str = ""
+    ) -> str:
+        """Send through the proxy, or say that it was done; return the message's wamid, empty where it was refused."""
+        if self._graph is None:
+            wamid = self._wamid()
+            self._report(number, wamid, recipient, category)
+            return wamid
+        template = {"name": TEMPLATES[category], "language": {"code": "en_US"}}
+        message = {"messaging_product": "whatsapp", "to": recipient, "type": "template", "template": template}
+        if callback_data:
+            message["biz_opaque_callback_data"] = callback_data
+        headers = {"Authorization": "Bearer demo", "X-Gate-Category": category, "X-Gate-Caller": caller}
+        answer = self._client.post(f"{self._web}/graph/v23.0/{number}/messages", json=message, headers=headers)
+        if answer.status_code != 200:
+            self._refused += 1
+            return ""
+        return str(answer.json()["messages"][0]["id"])
 
     def _report(self, number: str, wamid: str, recipient: str, category: str) -> None:
         """Tell the sidecar what the Graph API answered, as an application does that sends by itself."""
@@ -122,14 +165,24 @@ class _Play:
         click.echo("incident: the same message is posted again and again (506)")
         recipient = "15551234567"
         for _ in range(8):
+            wamid = self._send(NUMBERS[0], recipient, "marketing", "nightly-import", "nightly-import")
             burst = payloads.status(
-                self._wamid(), "failed", time.time(), recipient=recipient, codes=(506,), callback_data="nightly-import"
+                wamid or self._wamid(),
+                "failed",
+                time.time(),
+                recipient=recipient,
+                codes=(506,),
+                callback_data="nightly-import",
             )
             self._status(NUMBERS[0], burst)
         yield from itertools.repeat(None, 10)
         click.echo("incident: Meta blocks the account (368)")
         self._post(payloads.change(NUMBERS[0], errors=[payloads.error(368)]))
+        if self._graph is not None:
+            self._graph.is_blocked = True
         yield from itertools.repeat(None, 20)
+        if self._graph is not None:
+            self._graph.is_blocked = False
         for pause in self._client.get(f"{self._web}/v1/pauses").json().get("pauses", []):
             act = {"actor": "simulator", "reason": "the simulated appeal was granted"}
             answer = self._client.post(f"{self._web}/v1/pauses/{pause['id']}/resume", json=act)
@@ -153,7 +206,11 @@ class _Play:
         said = (
             "may send" if verdict.status_code == 200 else f"must not send: {verdict.headers.get('X-Gate-Reason', '')}"
         )
-        click.echo(f"{elapsed:6.1f}s  {said}")
+        graph = self._graph
+        sent = (
+            "" if graph is None else f"; Graph took {graph.taken}, refused {graph.refused}; the proxy {self._refused}"
+        )
+        click.echo(f"{elapsed:6.1f}s  {said}{sent}")
 
     def _wamid(self) -> str:
         return f"wamid.SIMULATED{next(self._serial):020d}"

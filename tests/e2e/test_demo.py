@@ -3,28 +3,39 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.harness import patience
+from tests.harness import patience, ports
 from tests.harness.sidecar import APP_SECRET, ROOT, Sidecar
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 SECONDS = 22
+
+
+def flagged(sidecar: Sidecar, rule: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sidecar.get("/v1/flags?open=true").json()["flags"]
+    return [flag for flag in found if flag["rule"] == rule]
+
+
 NUMBER = "200000000000001"
 
 
-def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path: Path) -> None:
-    with Sidecar(tmp_path) as sidecar:
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path: Path, through_proxy: bool) -> None:
+    graph = f"127.0.0.1:{ports.free()}"
+    with Sidecar(tmp_path, graph={"url": f"http://{graph}"}) as sidecar:
         sidecar.start()
         command = [
             *(sys.executable, "-m", "monitor", "simulate", "--secret", APP_SECRET, "--seconds", str(SECONDS)),
             *("--webhook", sidecar.webhook_url, "--web", sidecar.web_url, "--rate", "20"),
+            *(("--graph.listen-address", graph) if through_proxy else ()),
         ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as play:
             try:
-                patience.until(lambda: sidecar.get("/v1/flags?open=true").json()["flags"], seconds=15)
+                patience.until(lambda: flagged(sidecar, "duplicate_burst"), seconds=15)
                 pause = patience.until(lambda: sidecar.get("/v1/pauses").json()["pauses"], seconds=15)[0]
                 denied = sidecar.get(f"/v1/gate/{NUMBER}")
                 page = sidecar.get("/").body.decode()
@@ -34,8 +45,9 @@ def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path:
                 play.kill()
 
         assert play.returncode == 0, said
-        flag = sidecar.get("/v1/flags?open=true").json()["flags"][0]
-        assert (flag["rule"], flag["sources"]["source"]) == ("duplicate_burst", {"nightly-import": 8})
+        (flag,) = flagged(sidecar, "duplicate_burst")
+        assert flag["sources"]["source"] == {"nightly-import": 8}
+        assert bool(flagged(sidecar, "duplicate_send")) == through_proxy
         assert (pause["rule"], pause["code"]) == ("policy_block", 368)
         assert denied.json()["rule"] == "policy_block"
         assert pause["id"] in page
@@ -48,6 +60,11 @@ def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path:
         assert counted.sum("whatsapp_errors_total", code="506") == 8
         assert counted.sum("whatsapp_errors_total", code="368") == 1
         assert counted.sum("whatsapp_flags_total", rule="duplicate_burst") == 1
+        assert counted.sum("whatsapp_sends_total", outcome="accepted") > 50
+        if through_proxy:
+            assert flag["sources"]["caller"] == {"nightly-import": 8}
+            assert counted.sum("whatsapp_sends_total", outcome="refused") > 5
+            assert ", refused 0; the proxy" in said
         assert counted.of("whatsapp_gate_paused") == []
         assert counted.sum("whatsapp_monitor_quarantined_total") == 0
         audit = sidecar.get("/v1/audit").json()["audit"]
