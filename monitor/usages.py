@@ -43,6 +43,11 @@ class Usages:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Usage] = {}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether Meta has said anything of a quota."""
+        return bool(self._known)
+
     def learn(self, subject: str, headers: Iterable[tuple[bytes, bytes]], now: float) -> list[tuple[str, float]]:
         """Take up what an answer to an account's send says; return each kind with its percent."""
         told: list[tuple[str, float]] = []

@@ -116,7 +116,7 @@ class GateEndpoint:
             if verdict.limits:
                 wait_seconds = self._rates.take(verdict.limits, now)
                 verdict = gate.throttled(verdict, wait_seconds) if wait_seconds else verdict
-            if verdict.allow and ask.is_send:
+            if self._usages.is_known and verdict.allow and ask.is_send:
                 verdict = self._within_quota(ask, now) or verdict
         except Exception:  # noqa: BLE001 (the gate's own fault must not decide by a 500: the configuration does)
             logs.get().exception("gate_failed")

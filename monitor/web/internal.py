@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -121,8 +121,9 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         ]
     )
 
-    def pauses(ask: Ask) -> Iterator[Pause]:
-        return standing.concerning(parts.pipeline.standing, **gate.narrow(ask))
+    def pauses(ask: Ask) -> Iterable[Pause]:
+        stands = parts.pipeline.standing
+        return standing.concerning(stands, **gate.narrow(ask)) if stands.narrow else stands.wide.values()
 
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()

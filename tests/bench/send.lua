@@ -1,8 +1,17 @@
--- Posts one message again and again, as an application sends it through a proxy.
+-- Posts messages to one person after the other, as an application sends them through a proxy.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer token"
-wrk.body = '{"messaging_product":"whatsapp","to":"15550000001","type":"text","text":{"body":"hello"}}'
+local head, tail = '{"messaging_product":"whatsapp","to":"1555', '","type":"text","text":{"body":"hello"}}'
+local threads = 0
+function setup(thread)
+  threads = threads + 1
+  thread:set("person", threads * 1000000)
+end
+function request()
+  person = person + 1
+  return wrk.format(nil, nil, nil, head .. string.format("%07d", person) .. tail)
+end
 function done(summary, latency)
   io.write(string.format("RESULT %d %d %d %d %d %d\n", summary.requests, summary.duration,
     summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
