@@ -11,7 +11,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from monitor import config as configuration
-from monitor import destinations, engine, logs, observe, operators, pseudonyms, rule_checks, traces
+from monitor import destinations, engine, logs, observe, pseudonyms, rule_checks, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
@@ -217,7 +217,7 @@ class App:
         await self._note_rules()
 
     async def _remember_drill(self) -> None:
-        known = await self.store.newest_audit(operators.DRILL)
+        known = await self.store.newest_drill()
         if known is not None:
             told = msgspec.json.decode(known.reason)
             drill = DrillDone(known.actor, "", int(known.target), told["passed"], told["seconds"])

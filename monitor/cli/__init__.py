@@ -3,7 +3,20 @@
 import click
 
 from monitor import __version__
-from monitor.cli import campaigns, doctor, drill, explain, export, messages, operate, outbox, rules, serve, simulate
+from monitor.cli import (
+    audit,
+    campaigns,
+    doctor,
+    drill,
+    explain,
+    export,
+    messages,
+    operate,
+    outbox,
+    rules,
+    serve,
+    simulate,
+)
 
 PREFIX = "WHATSAPP_MONITOR"
 
@@ -38,5 +51,6 @@ main.add_command(explain.explain)
 main.add_command(export.export)
 main.add_command(simulate.simulate)
 main.add_command(drill.drill)
+main.add_command(audit.audit)
 main.add_command(outbox.outbox)
 main.add_command(doctor.doctor)

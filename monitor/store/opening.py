@@ -11,7 +11,7 @@ from monitor.store.protocol import StoreInUseError
 from monitor.store.sqlite import SqliteStore
 from monitor.store.writer import DIGESTS_MOST, Writer
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_MILLISECONDS = 2_000  # how long a stranger's lock on the file is waited for before the answer is 503
 
 

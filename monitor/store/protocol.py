@@ -317,8 +317,8 @@ class Store(Protocol):
         """Return who did what, newest first."""
         ...
 
-    async def newest_audit(self, action: str) -> AuditEntry | None:
-        """Return the newest note of an action."""
+    async def newest_drill(self) -> AuditEntry | None:
+        """Return the note of the newest drill."""
         ...
 
     async def recent_messages(self, before: str, limit: int, *, people: Sequence[str], state: str) -> Page:

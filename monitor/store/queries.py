@@ -187,10 +187,12 @@ def page(found: list[tuple[int, Any]], limit: int) -> Page:
     return Page([item for _, item in items], str(items[-1][0]) if len(found) > limit else "")
 
 
-def newest_audit(db: sqlite3.Connection, action: str) -> AuditEntry | None:
-    """Return the newest note of an action."""
-    query = "SELECT at, actor, action, target, reason, position FROM audit WHERE action = ? ORDER BY id DESC LIMIT 1"
-    row = db.execute(query, (action,)).fetchone()
+def newest_drill(db: sqlite3.Connection) -> AuditEntry | None:
+    """Return the note of the newest drill."""
+    query = (
+        "SELECT at, actor, action, target, reason, position FROM audit WHERE action = 'drill' ORDER BY id DESC LIMIT 1"
+    )
+    row = db.execute(query).fetchone()
     return None if row is None else AuditEntry(*row)
 
 

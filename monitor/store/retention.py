@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from monitor.store.chain import UNCHAINED
+
 STEP_SECONDS = 0.020  # what a step may take until it is durable, so that deliveries never wait for more than 50 ms
 ROWS_LEAST, ROWS_MOST = 8, 256
 _SCANNED = 4  # rows looked at for each that may go: those that are still awaited stay, and are passed over
@@ -86,9 +88,8 @@ _SMALL = (  # statement, and whether it keeps what campaigns keep rather than wh
         False,
     ),
     (
-        """DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? AND actor GLOB 'rule:*' AND action IN
-        ('pending', 'lapsed', 'fired', 'reminded', 'ended', 'shadow_pending', 'shadow_lapsed', 'shadow_fired',
-        'shadow_reminded', 'shadow_ended') LIMIT ?)""",
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? AND hash = '' AND actor GLOB 'rule:*' "  # noqa: S608
+        f"AND action IN ({', '.join(map(repr, UNCHAINED))}) LIMIT ?)",
         False,
     ),
     ("DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE at < ? LIMIT ?)", False),

@@ -10,7 +10,7 @@ from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
 from monitor.firings import Firing
 from monitor.messages import Message
 from monitor.standing import Change
-from monitor.store import buckets, bulk, erasing
+from monitor.store import buckets, bulk, chain, erasing
 from monitor.store.protocol import Commit, FirstAnswer, Settlement
 
 _encode = msgspec.json.Encoder().encode
@@ -205,9 +205,6 @@ def _put(connection: sqlite3.Connection, change: Change) -> None:
                 ),
             )  # fmt: skip
         case AuditEntry():
-            connection.execute(
-                "INSERT INTO audit (at, actor, action, target, reason, position) VALUES (?, ?, ?, ?, ?, ?)",
-                (change.at, change.actor, change.action, change.target, change.reason, change.position),
-            )
+            chain.append(connection, change)
         case _:
             assert_never(change)

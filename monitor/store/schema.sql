@@ -135,8 +135,11 @@ CREATE TABLE audit (
     action   TEXT NOT NULL,
     target   TEXT NOT NULL,
     reason   TEXT NOT NULL,
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    hash     TEXT NOT NULL DEFAULT '' -- over this note and the hash before; empty for rules' own turns
 );
+CREATE INDEX audit_chained ON audit (id) WHERE hash <> '';
+CREATE INDEX audit_drills ON audit (id) WHERE action = 'drill';
 
 CREATE TABLE outbox (               -- what must leave; a row goes when it has been delivered
     id          INTEGER PRIMARY KEY,

@@ -267,9 +267,9 @@ class SqliteStore:
         where, values = ("state = ?", (state,)) if state else ("1", ())
         return await self._page("resends", Resend, before, limit, where, values)
 
-    async def newest_audit(self, action: str) -> AuditEntry | None:
-        """Return the newest note of an action."""
-        return await self._read(lambda db: queries.newest_audit(db, action))
+    async def newest_drill(self) -> AuditEntry | None:
+        """Return the note of the newest drill."""
+        return await self._read(queries.newest_drill)
 
     async def audit(self, before: str, limit: int) -> Page:
         """Return who did what, newest first."""
