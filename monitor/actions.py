@@ -299,7 +299,8 @@ class Incident(msgspec.Struct, frozen=True):
 class Alert(msgspec.Struct, frozen=True):
     """What on-call hears: active while its pause is in force, else until `quiet_seconds` have passed in quiet.
 
-    Where those are None its firing's end sets `ended_at`. `sequence` counts how often it was told again.
+    Where those are None its firing's end sets `ended_at`. `sequence` counts how often it was told again. `source` names
+    what most of the newest evidence has in common, `wamid` the newest message in it.
     """
 
     id: str
@@ -319,6 +320,8 @@ class Alert(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     sequence: int = 0
     rules_hash: str = ""
+    source: str = ""
+    wamid: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

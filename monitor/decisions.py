@@ -4,6 +4,7 @@ Every function takes the standing as it is and returns it anew with the changes.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
@@ -41,6 +42,7 @@ from monitor.operators import audit, paused_by, released
 from monitor.rules import SHADOW
 from monitor.standing import Change, Standing, about, apply, in_order
 
+SOURCES = ("caller", "source", "campaign", "template")  # of those that are as frequent the first
 FIRINGS_KEPT = 100  # of one pause, the newest
 QUIET_SECONDS = 60.0  # a growing pause starts small again after at least so long without a further signal
 STRIKES_MOST = 30
@@ -315,6 +317,8 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         firing_id=action.firing_id,
         runbook=action.runbook,
         rules_hash=moment.rules_hash,
+        source=_source(action.evidence),
+        wamid=newest.wamid,
     )
     known = standing.alerts.get(standing.same.get(about(alert), ""))
     if known is None or alert_ended_at(known, standing.pauses, moment.now) is not None:
@@ -326,7 +330,18 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         pause_ids=_union(known.pause_ids, pause_ids),
         flag_id=flag_id or known.flag_id,
         firing_id=action.firing_id,
+        source=alert.source,
+        wamid=alert.wamid or known.wamid,
     )
+
+
+def _source(found: Sequence[Evidence]) -> str:
+    """Return what most of some evidence has in common, as `caller billing (7 of 8)`; empty where nothing."""
+    counts = Counter((name, value) for one in found for name in SOURCES if (value := getattr(one, name)))
+    if not counts:
+        return ""
+    (name, value), count = counts.most_common(1)[0]
+    return f"{name} {value} ({count} of {len(found)})"
 
 
 def _union(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:

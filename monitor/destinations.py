@@ -7,7 +7,7 @@ from monitor.actions import Alert, alert_ended_at
 from monitor.config import Loaded
 from monitor.outbox import Destination
 from monitor.sections import Config, Target
-from monitor.senders import RESEND_SECONDS, RESOLVED_SECONDS, Channel, SendError
+from monitor.senders import RESEND_SECONDS, RESOLVED_SECONDS, Channel, Links, SendError
 from monitor.standing import Standing
 from monitor.store.protocol import ALERTMANAGER, FIRING, WEBHOOK, OutboxRow, Store
 
@@ -31,7 +31,8 @@ def build(
         channel = Channel(receiver, directory)
         channels.append(channel)
         made.append(Destination(receiver.name, "forward", True, _forwarding(channel, receiver.url, store, secrets)))
-    page = config.alerts.external_url
+    alerts = config.alerts
+    links = Links(alerts.external_url, alerts.dashboard_url or "", alerts.trace_url or "", loaded.hash_key())
     for kind, targets, sender in (
         (ALERTMANAGER, config.alerts.alertmanagers, senders.alertmanager),
         (WEBHOOK, config.alerts.webhooks, senders.webhook),
@@ -39,7 +40,7 @@ def build(
         for name, target in _named(kind, targets):
             channel = Channel(target, directory)
             channels.append(channel)
-            telling = _telling(kind, sender, channel, target.url, store, standing, clock, page)
+            telling = _telling(kind, sender, channel, target.url, store, standing, clock, links)
             made.append(Destination(name, kind, False, telling))
     return made, channels
 
@@ -69,7 +70,7 @@ def _telling(
     store: Store,
     standing: Callable[[], Standing],
     clock: Callable[[], float],
-    page: str,
+    links: Links,
 ) -> Callable[[OutboxRow], Awaitable[float | None]]:
     """Send an alert as it stands at that moment: what is late in the outbox is never out of date."""
 
@@ -79,7 +80,7 @@ def _telling(
             firing = await store.firing(row.reference.partition(":")[0])
             if firing is None:
                 raise SendError("firing_gone", is_permanent=True)
-            await senders.firing(channel, url, firing, now, page)
+            await senders.firing(channel, url, firing, now, links.page)
             return None
         alert_id, _, sequence = row.reference.partition("#")
         alert: Alert | None = standing().alerts.get(alert_id) or await store.alert(alert_id)
@@ -90,7 +91,7 @@ def _telling(
         ended_at = alert_ended_at(alert, standing().pauses, now)
         is_told = kind == WEBHOOK and row.sent > 0 and ended_at is None
         if not is_told:
-            await sender(channel, url, alert, ended_at, now, page)
+            await sender(channel, url, alert, ended_at, now, links)
         if sequence:
             return None
         if ended_at is None:

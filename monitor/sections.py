@@ -132,6 +132,8 @@ class Alerts(_Strict):
     """Whom to tell."""
 
     external_url: HttpUrl = "http://127.0.0.1:9368"
+    dashboard_url: HttpUrl | None = None
+    trace_url: HttpUrl | None = None
     alertmanagers: tuple[Target, ...] = ()
     webhooks: tuple[Target, ...] = ()
 

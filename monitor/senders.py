@@ -12,12 +12,13 @@ from typing import Any
 import httpx2
 import msgspec
 
-from monitor import __version__, signature, tokens
+from monitor import __version__, durations, pseudonyms, signature, tokens
 from monitor.actions import Alert
 from monitor.firings import Firing
 from monitor.sections import Target
 from monitor.store.protocol import Entry
 
+TRACE_ID = "{trace_id}"
 RESEND_SECONDS = 30.0  # how often a firing alert is sent again; Alertmanager wants it within its resolve_timeout
 LASTING = 4  # an alert that is not sent again ends after this many resend intervals
 RESOLVED_SECONDS = 300.0  # how long the resolved form goes on being sent
@@ -25,6 +26,15 @@ ANSWER_BYTES_MOST = 64 * 1024
 # What trying again can't mend: the request itself is refused. 401, 403 and 404 are a deployment's passing states.
 _PERMANENT = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422, 431, 501})
 _RETRY_AFTER_MOST_SECONDS = 3600.0
+
+
+class Links(msgspec.Struct, frozen=True):
+    """Where an alert leads: the status page, a dashboard and a trace, whose URL holds TRACE_ID; empty for none."""
+
+    page: str
+    dashboard: str = ""
+    trace: str = ""
+    hash_key: bytes = b""
 
 
 class SendError(Exception):
@@ -91,15 +101,17 @@ async def forward(channel: Channel, url: str, entry: Entry, secrets: Sequence[by
     await channel.post(url, body, headers)
 
 
-async def alertmanager(channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, page: str) -> None:
+async def alertmanager(
+    channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, links: Links
+) -> None:
     """Post one alert to one Alertmanager (API v2): alone, since one bad alert makes a whole batch a 400."""
-    body = msgspec.json.encode([_alert(alert, ended_at, now, page)])
+    body = msgspec.json.encode([_alert(alert, ended_at, now, links)])
     await channel.post(f"{url.rstrip('/')}/api/v2/alerts", body, {"Content-Type": "application/json"})
 
 
-async def webhook(channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, page: str) -> None:
+async def webhook(channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, links: Links) -> None:
     """Post one alert in the form of Alertmanager's own webhooks (version 4)."""
-    one = _alert(alert, ended_at, now, page)
+    one = _alert(alert, ended_at, now, links)
     state = "firing" if ended_at is None else "resolved"
     body = {
         "version": "4",
@@ -110,7 +122,7 @@ async def webhook(channel: Channel, url: str, alert: Alert, ended_at: float | No
         "groupLabels": {"alertname": alert.rule},
         "commonLabels": one["labels"],
         "commonAnnotations": one["annotations"],
-        "externalURL": page,
+        "externalURL": links.page,
         "alerts": [{**one, "status": state, "fingerprint": alert.id}],
     }
     await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
@@ -123,30 +135,36 @@ async def firing(channel: Channel, url: str, firing: Firing, now: float, page: s
     await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
 
 
-Sender = Callable[[Channel, str, Alert, float | None, float, str], Awaitable[None]]
+Sender = Callable[[Channel, str, Alert, float | None, float, Links], Awaitable[None]]
 
 
-def _alert(alert: Alert, ended_at: float | None, now: float, page: str) -> dict[str, object]:
+def _alert(alert: Alert, ended_at: float | None, now: float, links: Links) -> dict[str, object]:
     """Write an alert: endsAt always stands beside startsAt, and no label tells replicas or messages apart."""
-    annotations = {
-        "summary": alert.summary,
-        "description": f"{alert.evidence_count} event(s) so far; rule {alert.rule}.",
-        "status_url": page,
-    }
+    told = [f"{alert.evidence_count} event(s) since {_time(alert.since)[:19]}Z", f"rule {alert.rule}"]
+    told += [f"code {alert.code}"] if alert.code is not None else []
+    told += [f"most of them: {alert.source}"] if alert.source else []
+    told += [f"over after {durations.text(ended_at - alert.since)}"] if ended_at is not None else []
+    annotations = {"summary": alert.summary, "description": "; ".join(told) + ".", "status_url": links.page}
     if alert.pause_ids:
         annotations["pause"] = ", ".join(alert.pause_ids)
         annotations["release"] = f"whatsapp-monitor pauses resume {alert.pause_ids[0]} --actor NAME --reason TEXT"
     if alert.runbook:
         annotations["runbook_url"] = alert.runbook
+    if links.dashboard:
+        annotations["dashboard_url"] = links.dashboard
     if alert.flag_id:
         annotations["flag"] = alert.flag_id
+    if alert.wamid:
+        annotations["trace_id"] = f"{pseudonyms.trace_id(links.hash_key, alert.wamid):032x}"
+        if links.trace:
+            annotations["trace_url"] = links.trace.replace(TRACE_ID, annotations["trace_id"])
     labels = {**alert.labels, **({} if alert.code is None else {"code": str(alert.code)})}
     return {
         "labels": labels,
         "annotations": annotations,
         "startsAt": _time(alert.since),
         "endsAt": _time(now + LASTING * RESEND_SECONDS if ended_at is None else ended_at),
-        "generatorURL": page,
+        "generatorURL": links.page,
     }
 
 

@@ -120,3 +120,16 @@ def test_records_survive_their_own_encoding() -> None:
     for record in (*stands.pauses.values(), *stands.alerts.values(), *stands.flags.values()):
         assert isinstance(record, Pause | Alert | Flag)
         assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
+
+
+def test_an_alert_names_what_most_of_its_evidence_has_in_common() -> None:
+    evidence = tuple(
+        Evidence(number, "status", 1.0, 1.0, code=506, wamid=f"wamid.{number}", source="import", caller=caller)
+        for number, caller in enumerate(("billing", "billing", "orders"))
+    )
+    stands, changes = decisions.decide(Standing(), [msgspec.structs.replace(ALERT, evidence=evidence)], moment(10.0))
+
+    (alert,) = only(changes, Alert)
+    assert isinstance(alert, Alert)
+    assert (alert.source, alert.wamid) == ("source import (3 of 3)", "wamid.2")
+    assert len(stands.alerts) == 1
