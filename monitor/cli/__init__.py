@@ -10,6 +10,7 @@ from monitor.cli import (
     drill,
     explain,
     export,
+    incident_report,
     messages,
     operate,
     outbox,
@@ -44,6 +45,7 @@ main.add_command(operate.pauses)
 main.add_command(operate.firings)
 main.add_command(operate.flags)
 main.add_command(operate.resends)
+operate.incidents.add_command(incident_report.export)
 main.add_command(operate.incidents)
 main.add_command(messages.messages)
 main.add_command(campaigns.campaigns)

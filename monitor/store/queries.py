@@ -208,3 +208,36 @@ def outbox_row(db: sqlite3.Connection, row_id: int) -> OutboxRow | None:
     """Return one outbox row."""
     row = db.execute(f"SELECT {_OUTBOX} FROM outbox WHERE id = ?", (row_id,)).fetchone()  # noqa: S608
     return None if row is None else OutboxRow(*row)
+
+
+def incident(db: sqlite3.Connection, incident_id: str) -> Incident | None:
+    """Return one incident."""
+    row = db.execute("SELECT record FROM incidents WHERE id = ?", (incident_id,)).fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=Incident)
+
+
+def pauses_of(db: sqlite3.Connection, incident_id: str) -> list[Pause]:
+    """Return the pauses that an incident has brought about, in their order."""
+    query = "SELECT record FROM pauses WHERE instr(record, CAST(? AS BLOB)) ORDER BY rowid"
+    found = [msgspec.json.decode(row[0], type=Pause) for row in db.execute(query, (incident_id,))]
+    return [pause for pause in found if pause.incident_id == incident_id]
+
+
+def alerts_of(db: sqlite3.Connection, pause_ids: frozenset[str], since: float, until: float) -> list[Alert]:
+    """Return the alerts of pauses that began within a time, in their order."""
+    query = "SELECT record FROM alerts WHERE since BETWEEN ? AND ? ORDER BY rowid"
+    found = [msgspec.json.decode(row[0], type=Alert) for row in db.execute(query, (since, until))]
+    return [alert for alert in found if pause_ids.intersection(alert.pause_ids)]
+
+
+def notes(db: sqlite3.Connection, since: float, until: float) -> list[AuditEntry]:
+    """Return the audit's notes within a time, in their order."""
+    query = "SELECT at, actor, action, target, reason, position FROM audit WHERE at BETWEEN ? AND ? ORDER BY id"
+    return [AuditEntry(*row) for row in db.execute(query, (since, until))]
+
+
+def volume(db: sqlite3.Connection, waba_id: str, since: float, until: float) -> dict[str, int]:
+    """Return how many messages an account sent within a time, by their state now; it looks at every message."""
+    query = """SELECT state, COUNT(*) FROM messages WHERE started_at >= ? AND started_at < ? AND state <> 'received'
+        AND json_extract(record, '$[1]') = ? GROUP BY state"""
+    return dict(db.execute(query, (since, until, waba_id)).fetchall())

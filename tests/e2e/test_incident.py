@@ -302,3 +302,31 @@ def test_a_state_never_goes_backwards_whatever_the_order_of_its_statuses(sidecar
     assert message["state"] == "read"
     assert [step["status"] for step in message["timeline"]] == ["sent", "delivered", "read"]
     patience.until(lambda: sidecar.metric("whatsapp_statuses_total", phone_number_id=NUMBER) == 3)
+
+
+def test_an_incident_is_written_up_as_one_report(sidecar: Sidecar) -> None:
+    with meta.of(sidecar) as sender:
+        sender.statuses(payloads.status("wamid.before", "sent", time.time() - 60))
+        assert sender.error(368).status == 200
+        sender.statuses(payloads.status("wamid.blocked", "failed", time.time(), codes=(368,)))
+    sidecar.settle()
+    (pause,) = sidecar.get("/v1/pauses").json()["pauses"]
+    (incident,) = sidecar.get("/v1/incidents").json()["incidents"]
+    options = ("--config.file", str(sidecar.config_file))
+    lasting = sidecar.command("incidents", "export", incident["id"], *options)
+    assert sidecar.post(f"/v1/pauses/{pause['id']}/resume", actor="ann|e", reason="appeal `granted`").status == 200
+    over = sidecar.command("incidents", "export", incident["id"], *options)
+    unknown = sidecar.command("incidents", "export", "i999-0", *options)
+
+    assert (lasting.returncode, over.returncode, unknown.returncode) == (0, 0, 1)
+    assert "It lasts." in lasting.stdout
+    report = over.stdout
+    assert report.startswith(f"# Incident {incident['id']}\n")
+    assert "Closed by ann\\|e: appeal \\`granted\\`" in report
+    assert "| webhook |" in report
+    assert f"- Pause {pause['id']} by rule:policy\\_block of waba" in report
+    assert "wamid.blocked" in report
+    assert [line.split(" (")[0] for line in report.splitlines() if line.startswith(("| before", "| during"))] == [
+        "| before", "| during",
+    ]  # fmt: skip
+    assert "there is no incident i999-0" in unknown.stderr
