@@ -510,3 +510,12 @@ async def test_meta_s_own_word_stops_a_template_without_any_rule(app: App) -> No
 
     assert (denied.status, denied.json()["key"], denied.json()["may_release"]) == (403, "meta", ["meta", "operator"])
     assert (await get(app, f"/v1/gate?phone_number_id={NUMBER}&template=other")).status == 200
+
+
+@pytest.mark.parametrize(
+    "asked", ["/%20200", "?phone_number_id=%20200", "?phone_number_id=200%2Fx", "/200;x", "/200%00"]
+)
+async def test_what_is_no_id_may_be_anybody_s(app: App, asked: str) -> None:
+    await block(app)
+
+    assert (await get(app, f"/v1/gate{asked}")).status == 403

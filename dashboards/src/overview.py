@@ -83,7 +83,10 @@ def _now() -> list[panels.AnyPanel]:
                 "Sending paused",
                 "Pauses in force, in all accounts. The gate denies what they cover.",
                 "short",
-                ("count(max by (scope, scope_id, rule, code) (whatsapp_gate_paused) == 1) or vector(0)", "pauses"),
+                (
+                    'count(max by (scope, scope_id, rule, code) (whatsapp_gate_paused{scope=~"all|waba|phone_number"}) == 1) or vector(0)',
+                    "pauses",
+                ),
                 [(1, RED)],
             ),
             "WhatsAppSendingPaused",

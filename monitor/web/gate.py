@@ -143,7 +143,10 @@ class GateEndpoint:
             asked.update((name, value) for name, value in pairs if name in _KNOWN)
         uri = f"/{rest}" if "/" in rest.rstrip("/") or _is_graph(rest) else _uri(scope).decode("latin-1")
         if rest and not uri.startswith(f"/{rest}"):
-            asked["phone_number_id"], uri = _id(rest.rstrip("/")), ""
+            asked["phone_number_id"], uri = rest.rstrip("/"), ""
+        for name in ("phone_number_id", "waba_id"):
+            if name in asked:
+                asked[name] = _id(asked[name].strip())
         if asked.get("recipient"):
             asked.setdefault("country", countries.of(pseudonyms.written(asked["recipient"])))
             asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
@@ -252,7 +255,7 @@ def _is_graph(rest: str) -> bool:
 
 
 def _id(text: str) -> str:
-    """Return a phone number id, empty for what can't be one: then it may be any number's."""
+    """Return an id as Meta writes them, empty for what can't be one: then it may be anybody's."""
     return text if _NUMBER_ID.fullmatch(text) else ""
 
 

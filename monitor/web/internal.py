@@ -45,6 +45,7 @@ from monitor.web.proxy import Proxy, Target
 from monitor.web.rules import Rules
 from monitor.web.sends import Sends
 
+CALLER_MOST = 100
 NAMES_MOST = 50  # `name[]` values of one scrape
 GZIP_LEVEL = 5
 
@@ -181,7 +182,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
         ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language, is_send)
         return ask, Attempt(
             phone_number_id, waba_id, recipient, category, template, content.language, campaign,
-            content.callback_data, country, told.get("caller") or peer,
+            content.callback_data, country, (told.get("caller") or peer)[:CALLER_MOST],
         )  # fmt: skip
 
     async def learn(event: SendEvent) -> None:

@@ -31,7 +31,7 @@ class SendAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: _Short = ""
     campaign: _Short = ""
     biz_opaque_callback_data: _Short = ""
-    caller: _Short = ""
+    caller: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
 
 class Sends:
