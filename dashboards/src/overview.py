@@ -81,10 +81,11 @@ def _now() -> list[panels.AnyPanel]:
         panels.link_runbooks(
             panels.number(
                 "Sending paused",
-                "Pauses in force, in all accounts. The gate denies what they cover.",
+                "Pauses of whole senders in force. The gate denies what they cover.",
                 "short",
                 (
-                    'count(max by (scope, scope_id, rule, code) (whatsapp_gate_paused{scope=~"all|waba|phone_number"}) == 1) or vector(0)',
+                    "count(max by (scope, scope_id, rule, code) "
+                    '(whatsapp_gate_paused{scope=~"all|waba|phone_number"}) == 1) or vector(0)',
                     "pauses",
                 ),
                 [(1, RED)],
