@@ -1,9 +1,12 @@
-"""Write every dashboard's JSON: `python -m dashboards.src [FOLDER]`, by default into dashboards/."""
+"""Write every dashboard's JSON, and the alerts in their other forms: `python -m dashboards.src`.
+
+With a FOLDER the dashboards are written there, and nothing else.
+"""
 
 import sys
 from pathlib import Path
 
-from dashboards.src import overview, panels, rules
+from dashboards.src import alerting, overview, panels, rules
 
 DASHBOARDS = {"overview.json": overview.build, "rules.json": rules.build}
 
@@ -14,5 +17,16 @@ def main(folder: Path) -> None:
         folder.joinpath(name).write_text(panels.to_json(build()), encoding="utf-8")
 
 
+def alerts(root: Path) -> None:
+    """Write the alerts for Kubernetes and for Grafana."""
+    for name, text in alerting.files().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1])
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        main(Path(__file__).parents[1])
+        alerts(Path(__file__).parents[2])
