@@ -1,4 +1,4 @@
-"""The alerts in their other forms: as committed, whole, and of the shapes that Kubernetes' operator and Grafana document."""
+"""The alerts in their other forms: as committed, whole, and of the shapes that the operator and Grafana document."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The alerts of rules/prometheus/ in other forms, from that one source: for Kubernetes and for Grafana's own alerting."""
+"""The alerts of rules/prometheus/ in other forms, from that one source: for Kubernetes and for Grafana's alerting."""
 
 import re
 from pathlib import Path
