@@ -11,6 +11,7 @@ from monitor.events import (
     DrillDone,
     Duplicate,
     ErrorReport,
+    Event,
     InboundMessage,
     MetaError,
     NewCode,
@@ -41,55 +42,60 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
         if fact.is_repeated:
             _add(counts, metrics.repeated_events.of(name))
             continue
-        match event:
-            case Status():
-                _status(metrics, traces, fact, event, counts)
-            case InboundMessage():
-                sender = metrics.sender(event.waba_id, event.phone_number_id)
-                message_type = metrics.bounded("message_type", event.message_type)
-                _add(counts, metrics.messages_received.of(*sender, message_type))
-                _lag(metrics, fact.received_at - event.occurred_at, "messages")
-                _errors(metrics, sender, event.errors, "message")
-            case ErrorReport():
-                sender = metrics.sender(event.waba_id, event.phone_number_id)
-                _errors(metrics, sender, (event.error,), aspects.origin(event))
-            case Sent():
-                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
-                _add(counts, metrics.sends.of(phone_number_id, metrics.bounded("outcome", event.outcome)))
-            case SendFailed():
-                sender = metrics.sender(event.waba_id, event.phone_number_id)
-                _add(counts, metrics.sends.of(sender[1], "failed"))
-                _errors(metrics, sender, (event.error,), "send")
-            case DrillDone():
-                drilled(metrics, event, fact.received_at)
-            case Duplicate():
-                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
-                outcome = "refused" if event.is_refused else "passed"
-                _add(counts, metrics.duplicates.of(phone_number_id, event.trigger, outcome))
-            case PresumedExpired():
-                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
-                category = metrics.bounded("category", event.category)
-                _add(counts, metrics.presumed_expired.of(phone_number_id, category))
-            case Anomaly():
-                _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
-                _add(counts, metrics.anomalies.of(phone_number_id, event.anomaly))
-            case NewCode():
-                logs.get().warning("new_code_seen", code=event.error.code, origin=event.origin, waba_id=event.waba_id)
-            case AccountEvent():
-                waba_id, _ = metrics.sender(event.waba_id, "")
-                field = metrics.bounded("field", event.field)
-                _add(counts, metrics.account_events.of(waba_id, field, metrics.bounded("event", event.event)))
-                _lag(metrics, fact.received_at - event.occurred_at, field)
-            case Unparsed():
-                _add(counts, metrics.unparsed.of(event.reason))
-            case _:
-                pass  # operators' acts show in what they change
+        _event(metrics, traces, fact, event, counts)
         _of_rules(metrics, fact, counts)
         if fact.actions or fact.changes or fact.shadowed:
             _effects(metrics, fact, now)
     for counter, count in counts.items():
         counter.inc(count)
     metrics.heard(now)
+
+
+def _event(metrics: Metrics, traces: Traces | None, fact: Fact, event: Event, counts: dict[Any, int]) -> None:
+    """Count what one event says, by its kind."""
+    match event:
+        case Status():
+            _status(metrics, traces, fact, event, counts)
+        case InboundMessage():
+            sender = metrics.sender(event.waba_id, event.phone_number_id)
+            message_type = metrics.bounded("message_type", event.message_type)
+            _add(counts, metrics.messages_received.of(*sender, message_type))
+            _lag(metrics, fact.received_at - event.occurred_at, "messages")
+            _errors(metrics, sender, event.errors, "message")
+        case ErrorReport():
+            sender = metrics.sender(event.waba_id, event.phone_number_id)
+            _errors(metrics, sender, (event.error,), aspects.origin(event))
+        case Sent():
+            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+            _add(counts, metrics.sends.of(phone_number_id, metrics.bounded("outcome", event.outcome)))
+        case SendFailed():
+            sender = metrics.sender(event.waba_id, event.phone_number_id)
+            _add(counts, metrics.sends.of(sender[1], "failed"))
+            _errors(metrics, sender, (event.error,), "send")
+        case DrillDone():
+            drilled(metrics, event, fact.received_at)
+        case Duplicate():
+            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+            outcome = "refused" if event.is_refused else "passed"
+            _add(counts, metrics.duplicates.of(phone_number_id, event.trigger, outcome))
+        case PresumedExpired():
+            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+            category = metrics.bounded("category", event.category)
+            _add(counts, metrics.presumed_expired.of(phone_number_id, category))
+        case Anomaly():
+            _, phone_number_id = metrics.sender(event.waba_id, event.phone_number_id)
+            _add(counts, metrics.anomalies.of(phone_number_id, event.anomaly))
+        case NewCode():
+            logs.get().warning("new_code_seen", code=event.error.code, origin=event.origin, waba_id=event.waba_id)
+        case AccountEvent():
+            waba_id, _ = metrics.sender(event.waba_id, "")
+            field = metrics.bounded("field", event.field)
+            _add(counts, metrics.account_events.of(waba_id, field, metrics.bounded("event", event.event)))
+            _lag(metrics, fact.received_at - event.occurred_at, field)
+        case Unparsed():
+            _add(counts, metrics.unparsed.of(event.reason))
+        case _:
+            pass  # operators' acts show in what they change
 
 
 def drilled(metrics: Metrics, drill: DrillDone, at: float) -> None:

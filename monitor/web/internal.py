@@ -96,9 +96,32 @@ class Parts(Protocol):
 
 def internal(parts: Parts, hash_key: bytes) -> Access:
     """Return the ASGI application."""
+    router, usages = _router(parts, hash_key), Usages()
+    endpoint = _gate(parts, usages, hash_key)
+    proxy = _proxy(parts, endpoint, usages, hash_key)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path.startswith(f"{PROXY_PATH}/"):
+            await proxy(scope, receive, send)
+            return
+        if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
+            await endpoint(scope, receive, send)
+            return
+        await router(scope, receive, send)
+
+    def hosts() -> set[str]:
+        loaded = parts.loaded.config
+        return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
+
+    return Access(route, lambda: parts.loaded.operator_tokens, hosts)
+
+
+def _router(parts: Parts, hash_key: bytes) -> Starlette:
+    """Return everything but the gate and the proxy."""
     own = _Own(parts)
     status_page = StatusPage(parts.store, parts.pipeline, parts.clock)
-    router = Starlette(
+    return Starlette(
         routes=[
             Route("/", status_page.page),
             Route("/status.css", status_page.style),
@@ -122,6 +145,10 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         ]
     )
 
+
+def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
+    """Return the gate over what stands."""
+
     def pauses(ask: Ask) -> Iterable[Pause]:
         stands = parts.pipeline.standing
         return standing.concerning(stands, **gate.narrow(ask)) if stands.narrow else stands.wide.values()
@@ -129,8 +156,8 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
 
-    memory, usages = parts.pipeline.memory, Usages()
-    endpoint = GateEndpoint(
+    memory = parts.pipeline.memory
+    return GateEndpoint(
         pauses,
         lambda: memory.wabas,
         memory.conversations.is_open,
@@ -141,24 +168,6 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         clock=parts.clock,
         count=count,
     )
-
-    proxy = _proxy(parts, endpoint, usages, hash_key)
-
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        if path.startswith(f"{PROXY_PATH}/"):
-            await proxy(scope, receive, send)
-            return
-        if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
-            await endpoint(scope, receive, send)
-            return
-        await router(scope, receive, send)
-
-    def hosts() -> set[str]:
-        loaded = parts.loaded.config
-        return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
-
-    return Access(route, lambda: parts.loaded.operator_tokens, hosts)
 
 
 def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes) -> Proxy:
