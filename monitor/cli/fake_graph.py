@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from monitor.listeners import is_loopback, split
+from monitor.tokens import FIELD
 
 BLOCKED = 368
 
@@ -22,6 +23,7 @@ class FakeGraph:
         self.is_blocked = False
         self.taken = 0
         self.refused = 0
+        self._callback_data: dict[str, str] = {}
         self._serial = itertools.count(int(time.time() * 1000))
         self._server = _Server((host, port), _Handler)
         self._server.graph = self
@@ -40,8 +42,13 @@ class FakeGraph:
             return 403, {"error": {"message": told, "type": "OAuthException", "code": BLOCKED, "fbtrace_id": "demo"}}
         self.taken += 1
         wamid, person = f"wamid.SIMULATED{next(self._serial):020d}", str(body.get("to", ""))
+        self._callback_data[wamid] = str(body.get(FIELD, ""))
         contacts = [{"input": person, "wa_id": person}]
         return 200, {"messaging_product": "whatsapp", "contacts": contacts, "messages": [{"id": wamid}]}
+
+    def callback_data(self, wamid: str) -> str:
+        """Return what the statuses of a message are to echo, once: it is forgotten then."""
+        return self._callback_data.pop(wamid, "")
 
 
 class _Server(ThreadingHTTPServer):

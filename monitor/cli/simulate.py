@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import click
 import httpx2
 
-from monitor import payloads, signature
+from monitor import payloads, sends, signature
 from monitor.cli.fake_graph import FakeGraph
+from monitor.tokens import FIELD
 
 FAILED = 1
 WABA_ID = "100000000000001"
@@ -92,6 +93,7 @@ class _Play:
         for step in itertools.count():
             elapsed = time.monotonic() - started_at
             if seconds and elapsed >= seconds:
+                self._say(elapsed)
                 break
             if elapsed >= 5:
                 next(script, None)
@@ -117,21 +119,25 @@ class _Play:
         wamid = self._send(number, recipient, category)
         if not wamid:
             return
+        echoed = "" if self._graph is None else self._graph.callback_data(wamid)
         if self._chance.random() < 0.03:
             code = self._chance.choice((131026, 131049, 131047, 131043))
-            self._status(
-                number, payloads.status(wamid, "failed", now, recipient=recipient, category=category, codes=(code,))
+            item = payloads.status(
+                wamid, "failed", now, recipient=recipient, category=category, codes=(code,), callback_data=echoed
             )
+            self._status(number, item)
             return
         for offset, (name, share) in enumerate(SHARES.items()):
             if self._chance.random() <= share:
-                item = payloads.status(wamid, name, now - 2 + offset, recipient=recipient, category=category)
+                item = payloads.status(
+                    wamid, name, now - 2 + offset, recipient=recipient, category=category, callback_data=echoed
+                )
                 self._status(number, item)
         if self._chance.random() < 0.1:
             self._post(payloads.change(number, messages=[payloads.message(self._wamid(), now, sender=recipient)]))
 
     def _send(
-        self, number: str, recipient: str, category: str, caller: str = "simulated-app", callback_data: str = ""
+        self, number: str, recipient: str, category: str, caller: str = "simulated-app", callback_data: str = "app"
     ) -> str:
         """Send through the proxy, or say that it was done; return the message's wamid, empty where it was refused."""
         if self._graph is None:
@@ -140,12 +146,11 @@ class _Play:
             return wamid
         template = {"name": TEMPLATES[category], "language": {"code": "en_US"}}
         message = {"messaging_product": "whatsapp", "to": recipient, "type": "template", "template": template}
-        if callback_data:
-            message["biz_opaque_callback_data"] = callback_data
+        message[FIELD] = callback_data
         headers = {"Authorization": "Bearer demo", "X-Gate-Category": category, "X-Gate-Caller": caller}
         answer = self._client.post(f"{self._web}/graph/v23.0/{number}/messages", json=message, headers=headers)
         if answer.status_code != 200:
-            self._refused += 1
+            self._refused += sends.is_own(answer.json())
             return ""
         return str(answer.json()["messages"][0]["id"])
 
@@ -166,13 +171,9 @@ class _Play:
         recipient = "15551234567"
         for _ in range(8):
             wamid = self._send(NUMBERS[0], recipient, "marketing", "nightly-import", "nightly-import")
+            echoed = "nightly-import" if self._graph is None else self._graph.callback_data(wamid)
             burst = payloads.status(
-                wamid or self._wamid(),
-                "failed",
-                time.time(),
-                recipient=recipient,
-                codes=(506,),
-                callback_data="nightly-import",
+                wamid or self._wamid(), "failed", time.time(), recipient=recipient, codes=(506,), callback_data=echoed
             )
             self._status(NUMBERS[0], burst)
         yield from itertools.repeat(None, 10)
@@ -207,9 +208,8 @@ class _Play:
             "may send" if verdict.status_code == 200 else f"must not send: {verdict.headers.get('X-Gate-Reason', '')}"
         )
         graph = self._graph
-        sent = (
-            "" if graph is None else f"; Graph took {graph.taken}, refused {graph.refused}; the proxy {self._refused}"
-        )
+        held = f"; the proxy refused {self._refused}"
+        sent = "" if graph is None else f"; Graph took {graph.taken}, refused {graph.refused}{held}"
         click.echo(f"{elapsed:6.1f}s  {said}{sent}")
 
     def _wamid(self) -> str:

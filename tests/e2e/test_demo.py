@@ -1,5 +1,6 @@
 """The demonstration that a newcomer sees: traffic, a burst of duplicates, a policy block and its release."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from monitor.cli.fake_graph import FakeGraph
 from tests.harness import patience, ports
 from tests.harness.sidecar import APP_SECRET, ROOT, Sidecar
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 SECONDS = 22
+NUMBER = "200000000000001"
 
 
 def flagged(sidecar: Sidecar, rule: str) -> list[dict[str, Any]]:
@@ -21,7 +24,15 @@ def flagged(sidecar: Sidecar, rule: str) -> list[dict[str, Any]]:
     return [flag for flag in found if flag["rule"] == rule]
 
 
-NUMBER = "200000000000001"
+def echoed(sidecar: Sidecar) -> set[str]:
+    """Return what the statuses in the journal carry of their sends, empty for nothing."""
+    values = [
+        change["value"]
+        for delivery in sidecar.oracle().deliveries
+        for entry in json.loads(delivery.body)["entry"]
+        for change in entry["changes"]
+    ]
+    return {item.get("biz_opaque_callback_data", "") for value in values for item in value.get("statuses", [])}
 
 
 @pytest.mark.parametrize("through_proxy", [False, True])
@@ -63,10 +74,21 @@ def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path:
         assert counted.sum("whatsapp_flags_total", rule="duplicate_burst") == 1
         assert counted.sum("whatsapp_sends_total", outcome="accepted") > 50
         if through_proxy:
+            printed = re.findall(r"took (\d+), refused (\d+); the proxy refused (\d+)", said)[-1]
+            assert [int(count) for count in printed] == [
+                counted.sum("whatsapp_sends_total", outcome=outcome) for outcome in ("accepted", "failed", "refused")
+            ]
+            assert int(printed[1]) <= 4  # those under way when it began
             assert flag["sources"]["caller"] == {"nightly-import": 8}
             assert counted.sum("whatsapp_sends_total", outcome="refused") > 5
-            assert int(re.findall(r"refused (\d+); the proxy", said)[-1]) <= 4  # those under way when it began
         assert counted.of("whatsapp_gate_paused") == []
         assert counted.sum("whatsapp_monitor_quarantined_total") == 0
         audit = sidecar.get("/v1/audit").json()["audit"]
         assert ("simulator", "resume", pause["id"]) in [(one["actor"], one["action"], one["target"]) for one in audit]
+        sidecar.terminate()
+        assert echoed(sidecar) == ({"app", "nightly-import"} if through_proxy else {"", "nightly-import"})
+
+
+def test_the_stand_in_for_graph_binds_to_loopback_only() -> None:
+    with pytest.raises(ValueError, match="not on loopback"):
+        FakeGraph("0.0.0.0:0")
