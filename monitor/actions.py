@@ -19,6 +19,8 @@ OPERATOR, META = "operator", "meta"
 """Stand for the rule's name on a pause that a human placed, and on one that Meta's own word stands for."""
 LANES = ("all", "business_initiated", "marketing")
 SEVERITIES = ("critical", "warning", "info")
+GROUPED = "grouped"  # the label of the one alert that stands for the many that a rule raises beyond its most
+ALERTS_MOST = 20  # of one rule in a quarter of an hour, before they are told together
 EVIDENCE_KEPT = 20  # the newest; the count goes on
 
 
@@ -122,7 +124,7 @@ class ResendAction(msgspec.Struct, frozen=True):
 class AlertAction(msgspec.Struct, frozen=True):
     """Tell the on-call person. The alert lasts as long as the pause of the same rule, else until it has been quiet.
 
-    Where `quiet_seconds` is None, it lasts as long as its firing.
+    Where `quiet_seconds` is None, it lasts as long as its firing. Beyond `most` of them the rule's alerts are one.
     """
 
     rule: str
@@ -133,6 +135,7 @@ class AlertAction(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     firing_id: str = ""
     runbook: str = ""
+    most: int = ALERTS_MOST
 
 
 class AnnotateAction(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from monitor import config as configuration
-from monitor import destinations, engine, logs, observe, pseudonyms, rule_checks, traces
+from monitor import destinations, engine, logs, networks, observe, pseudonyms, rule_checks, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
+from monitor.destinations import Closing
 from monitor.document import Mistake, Mistaken
 from monitor.events import DrillDone, RulesLoaded, Tick
 from monitor.exposition import Page
@@ -25,7 +26,6 @@ from monitor.pipeline import Pipeline
 from monitor.readings import Readings
 from monitor.receive import Door, Receiver
 from monitor.rules import RuleSet
-from monitor.senders import Channel
 from monitor.statements import Statements
 from monitor.step import Settings, Step
 from monitor.store.opening import open_store
@@ -53,7 +53,7 @@ class App:
     def __init__(self, loaded: Loaded, path: Any, store: SqliteStore, tracer: Traces | None) -> None:
         self._path = path
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channels: list[Channel] = []
+        self._channels: list[Closing] = []
         self._reloading = asyncio.Lock()
         self._backlog: dict[str, Backlog] = {}
         self._resends: dict[str, int] = {}
@@ -84,7 +84,7 @@ class App:
             count=lambda outcome: self.metrics.deliveries.of(outcome).inc(),
             journaled=self.pipeline.wake,
         )
-        self.upstream = Upstream()
+        self.upstream = Upstream(networks.parse(loaded.config.outbound.deny_networks))
         self.outbox = self._outbox(loaded)
         self.page = Page(self.registry)
         self.feed = Feed(lambda: self.pipeline.memory, self.clock)
@@ -196,7 +196,7 @@ class App:
 
         return Outbox(self.store, made, clock=self.clock, count=count)
 
-    async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Channel]) -> None:
+    async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Closing]) -> None:
         self.outbox.stop()
         leaving = {task for task in self._tasks if task.get_name().startswith("outbox")}
         await _finished(leaving, DRAIN_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pydantic
 
-from monitor import codes, document, rule_files, secrets, validation
+from monitor import codes, document, rule_files, secrets, target_checks, validation
 from monitor.campaigns import Naming
 from monitor.codes import Catalogue
 from monitor.document import Document, Mistake, Mistaken
@@ -106,6 +106,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     except Mistaken as error:
         mistakes.extend(error.mistakes)
     mistakes.extend(_unknown_webhooks(config, rule_set))
+    mistakes.extend(read.mistake(path, told) for path, told in target_checks.faults(config, directory))
     if mistakes:
         raise Mistaken(mistakes)
     warnings = tuple(

@@ -10,10 +10,11 @@ from typing import assert_never
 
 import msgspec
 
-from monitor import actions, aspects, incidents, probes
+from monitor import actions, aspects, firings, incidents, probes
 from monitor.actions import (
     DRILL_ACCOUNT,
     EVIDENCE_KEPT,
+    GROUPED,
     META,
     OPERATOR,
     Action,
@@ -44,6 +45,7 @@ from monitor.standing import Change, Standing, about, apply, in_order
 
 SOURCES = ("caller", "source", "campaign", "template")  # of those that are as frequent the first
 FIRINGS_KEPT = 100  # of one pause, the newest
+PAUSES_KEPT = 100  # of one alert, the newest
 QUIET_SECONDS = 60.0  # a growing pause starts small again after at least so long without a further signal
 STRIKES_MOST = 30
 META_KINDS = frozenset({"status", "message", "error", "account", "send_failed"})
@@ -320,18 +322,38 @@ def _alert(standing: Standing, action: AlertAction, moment: Moment, pause_ids: t
         source=_source(action.evidence),
         wamid=newest.wamid,
     )
-    known = standing.alerts.get(standing.same.get(about(alert), ""))
-    if known is None or alert_ended_at(known, standing.pauses, moment.now) is not None:
+    known = _lasting_alert(standing, alert, moment.now)
+    if known is None and standing.alerted.get(action.rule, 0) >= action.most:
+        alert = _grouped(alert)
+        known = _lasting_alert(standing, alert, moment.now)
+    if known is None:
         return alert
+    if GROUPED in known.labels:
+        pause_ids = ()
     return msgspec.structs.replace(
         known,
         last_at=moment.now,
         evidence_count=known.evidence_count + 1,
-        pause_ids=_union(known.pause_ids, pause_ids),
+        pause_ids=_union(known.pause_ids, pause_ids)[-PAUSES_KEPT:],
         flag_id=flag_id or known.flag_id,
         firing_id=action.firing_id,
         source=alert.source,
         wamid=alert.wamid or known.wamid,
+    )
+
+
+def _lasting_alert(standing: Standing, alert: Alert, now: float) -> Alert | None:
+    """Return the alert about the same that has not ended."""
+    known = standing.alerts.get(standing.same.get(about(alert), ""))
+    return None if known is None or alert_ended_at(known, standing.pauses, now) is not None else known
+
+
+def _grouped(alert: Alert) -> Alert:
+    """Return the one alert of a rule that raises too many: about nobody in particular, until the rule is quiet."""
+    kept = {name: value for name, value in alert.labels.items() if name in {"alertname", "severity", "drill"}}
+    quiet_seconds = max(alert.quiet_seconds or 0.0, firings.QUIET_SECONDS)
+    return msgspec.structs.replace(
+        alert, labels={**kept, GROUPED: "true"}, quiet_seconds=quiet_seconds, pause_ids=(), flag_id="", firing_id=""
     )
 
 

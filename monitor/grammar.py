@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from monitor import expressions
+from monitor.actions import ALERTS_MOST
 from monitor.intervals import NamedIntervalSpec
 from monitor.vocabulary import (
     COUNT_MOST,
@@ -172,9 +173,10 @@ class ResendSpec(Strict):
 
 
 class AlertSpec(Strict):
-    """Tell the on-call person."""
+    """Tell the on-call person; after so many within a quarter of an hour the rule's further alerts are one."""
 
     severity: Literal["critical", "warning", "info"] = "warning"
+    most: Annotated[int, pydantic.Field(ge=1, le=1000)] = ALERTS_MOST
 
 
 class AnnotateSpec(Strict):

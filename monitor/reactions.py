@@ -63,8 +63,9 @@ def _actions(rule: Rule, turn: Turn, matching: Sequence[Sighting]) -> Iterator[A
         if spec.alert is not None:
             told = about or group or _sender(newest)
             yield AlertAction(
-                rule.name, rule.summary, spec.alert.severity, told, quiet_seconds, found, firing.id, rule.runbook
-            )
+                rule.name, rule.summary, spec.alert.severity, told, quiet_seconds, found, firing.id, rule.runbook,
+                spec.alert.most,
+            )  # fmt: skip
 
 
 def ended(rule: Rule, firing: Firing) -> list[Action]:

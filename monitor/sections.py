@@ -1,39 +1,12 @@
 """The sections of the configuration file, each as strict as the file: unknown keys are mistakes."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 
-from monitor import campaigns, codes, durations, secrets, vocabulary
-from monitor.secrets import Secret
+from monitor import campaigns, codes, durations, vocabulary
+from monitor.targets import Alerts, ForwardTarget, HttpUrl, Outbound, SecretValue, Strict
 from monitor.vocabulary import Seconds
-
-SecretValue = Annotated[
-    Secret,
-    pydantic.PlainValidator(secrets.validated, json_schema_input_type=str),
-    pydantic.PlainSerializer(str),
-]
-Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// URL with a host")
-    if parts.username or parts.password:
-        raise ValueError("must not hold credentials; use basic_auth or authorization")
-    return value
-
-
-HttpUrl = Annotated[str, pydantic.AfterValidator(_http_url)]
-
-
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
-    )
-
 
 PositiveSeconds = Annotated[Seconds, pydantic.Field(gt=0)]
 
@@ -43,14 +16,14 @@ def _duration_text(value: str) -> str:
     return value
 
 
-class ResendAdvice(_Strict):
+class ResendAdvice(Strict):
     """When a message that failed with a code may be sent again, and how often."""
 
     after: Annotated[str, pydantic.AfterValidator(lambda value: _duration_text(value))]
     most: Annotated[int, pydantic.Field(ge=1, le=16)] = 1
 
 
-class Webhook(_Strict):
+class Webhook(Strict):
     """How Meta reaches us."""
 
     path: Annotated[str, pydantic.StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{0,127}$")] = "/webhook"
@@ -60,7 +33,7 @@ class Webhook(_Strict):
     verify_tokens_file: str | None = None
 
 
-class StoreConfig(_Strict):
+class StoreConfig(Strict):
     """Where the journal lives and how long what is done with is kept."""
 
     url: str = "sqlite:///data/monitor.db"
@@ -74,92 +47,34 @@ class StoreConfig(_Strict):
         return value
 
 
-class RulesConfig(_Strict):
+class RulesConfig(Strict):
     """Which rule files are in force; names may hold wildcards and are relative to this file."""
 
     files: tuple[str, ...] = ("rules/monitor/core.yml",)
 
 
-class BasicAuth(_Strict):
-    """HTTP basic authentication, as in Prometheus' http_config."""
-
-    username: str
-    password: SecretValue | None = None
-    password_file: str | None = None
-
-
-class Authorization(_Strict):
-    """The Authorization header, as in Prometheus' http_config."""
-
-    type: str = "Bearer"
-    credentials: SecretValue | None = None
-    credentials_file: str | None = None
-
-
-class TlsConfig(_Strict):
-    """TLS towards a target, as in Prometheus' http_config."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure_skip_verify: bool = False
-
-
-class Target(_Strict):
-    """An HTTP endpoint that we send to."""
-
-    name: Name | None = None
-    url: HttpUrl
-    timeout: Annotated[Seconds, pydantic.Field(gt=0, le=120)] = 10.0
-    basic_auth: BasicAuth | None = None
-    authorization: Authorization | None = None
-    tls_config: TlsConfig | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _has_one_identity(self) -> "Target":
-        if self.basic_auth is not None and self.authorization is not None:
-            raise ValueError("at most one of basic_auth and authorization")
-        return self
-
-
-class ForwardTarget(Target):
-    """One of the application's own webhook receivers."""
-
-    name: Name
-
-
-class Alerts(_Strict):
-    """Whom to tell."""
-
-    external_url: HttpUrl = "http://127.0.0.1:9368"
-    dashboard_url: HttpUrl | None = None
-    trace_url: HttpUrl | None = None
-    alertmanagers: tuple[Target, ...] = ()
-    webhooks: tuple[Target, ...] = ()
-
-
-class Sample(_Strict):
+class Sample(Strict):
     """Which share of messages is traced: of those that failed, and of all."""
 
     failed: Annotated[float, pydantic.Field(ge=0, le=1)] = 1.0
     default: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.05
 
 
-class Tracing(_Strict):
+class Tracing(Strict):
     """Where spans go."""
 
     endpoint: HttpUrl | None = None
     sample: Sample = Sample()
 
 
-class Duplicates(_Strict):
+class Duplicates(Strict):
     """What the egress proxy does about the same message to the same person within a while, where it has no key."""
 
     mode: Literal["off", "shadow", "enforce"] = "shadow"
     within: Annotated[Seconds, pydantic.Field(gt=0, le=3600)] = 60.0
 
 
-class Graph(_Strict):
+class Graph(Strict):
     """Meta's Graph API, where the egress proxy sends.
 
     `mark_sends` says which sends carry a token of ours, by which a status tells what became of them: those with an
@@ -173,7 +88,7 @@ class Graph(_Strict):
     duplicates: Duplicates = Duplicates()
 
 
-class Web(_Strict):
+class Web(Strict):
     """Who may use the internal listener; without tokens anyone on this machine may, and it binds to loopback only."""
 
     operator_tokens: tuple[SecretValue, ...] = ()
@@ -181,14 +96,14 @@ class Web(_Strict):
     hosts: tuple[str, ...] = ()
 
 
-class Privacy(_Strict):
+class Privacy(Strict):
     """The key of the hashes that stand for people; by default one is made beside the store."""
 
     key: SecretValue | None = None
     key_file: str | None = None
 
 
-class CodeConfig(_Strict):
+class CodeConfig(Strict):
     """An error code that the shipped catalogue lacks, or what is different here of one that it has."""
 
     code: Annotated[int, pydantic.Field(ge=0)]
@@ -201,18 +116,20 @@ class CodeConfig(_Strict):
     resend: ResendAdvice | None = None
 
 
-class Messages(_Strict):
+class Messages(Strict):
     """How long silence about a message may last."""
 
-    time_to_live: dict[Literal["authentication", "utility", "marketing", "service", "other"], PositiveSeconds] = {}
-    templates: dict[str, PositiveSeconds] = {}
+    time_to_live: dict[Literal["authentication", "utility", "marketing", "service", "other"], PositiveSeconds] = (
+        pydantic.Field(default_factory=dict)
+    )
+    templates: dict[str, PositiveSeconds] = pydantic.Field(default_factory=dict)
     buffer: Seconds = 900.0
     settle: PositiveSeconds = 60.0
     silent_after: PositiveSeconds = 300.0
     check_every: PositiveSeconds = 10.0
 
 
-class Campaigns(_Strict):
+class Campaigns(Strict):
     """How a message's campaign is found, and how long after it a reply still counts."""
 
     callback_path: str | None = None
@@ -241,13 +158,13 @@ class Campaigns(_Strict):
         return self
 
 
-class Resends(_Strict):
+class Resends(Strict):
     """Which messages are listed to be sent again, beside those that rules name."""
 
     from_catalogue: bool = True
 
 
-class MetricsConfig(_Strict):
+class MetricsConfig(Strict):
     """How long the series of numbers, templates and campaigns that went away are kept."""
 
     idle_after: Annotated[Seconds, pydantic.Field(gt=0)] = 14 * 86400.0
@@ -256,7 +173,7 @@ class MetricsConfig(_Strict):
 _OnError = Literal["allow", "deny"]
 
 
-class OnError(_Strict):
+class OnError(Strict):
     """What the gate answers in each lane while it can't tell: `all` is for what no other lane holds."""
 
     all: _OnError = "deny"
@@ -268,7 +185,7 @@ def _same_in_all(value: Any) -> Any:
     return dict.fromkeys(OnError.model_fields, value) if isinstance(value, str) else value
 
 
-class GateConfig(_Strict):
+class GateConfig(Strict):
     """How the gate answers when it can't tell, and whether Meta's own word on account and templates stops sending.
 
     It can't tell before what stands is loaded, or when its own code fails.
@@ -281,7 +198,7 @@ class GateConfig(_Strict):
     )
 
 
-class Config(_Strict):
+class Config(Strict):
     """The whole file."""
 
     webhook: Webhook
@@ -290,6 +207,7 @@ class Config(_Strict):
     forward: tuple[ForwardTarget, ...] = ()
     graph: Graph = Graph()
     alerts: Alerts = Alerts()
+    outbound: Outbound = Outbound()
     tracing: Tracing = Tracing()
     web: Web = Web()
     privacy: Privacy = Privacy()

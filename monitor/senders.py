@@ -1,85 +1,25 @@
-"""How each kind of thing leaves: forwards, Alertmanager alerts and alert webhooks over HTTP."""
+"""How each kind of thing is said: forwards, and alerts to Alertmanager, webhooks, PagerDuty and Slack."""
 
-import asyncio
 import base64
-import ssl
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 
-from monitor import __version__, durations, pseudonyms, signature, tokens
-from monitor.actions import Alert
+from monitor import signature, tokens, wordings
+from monitor.channels import Channel, SendError
 from monitor.firings import Firing
-from monitor.sections import Target
 from monitor.store.protocol import Entry
+from monitor.wordings import Told
 
-TRACE_ID = "{trace_id}"
-RESEND_SECONDS = 30.0  # how often a firing alert is sent again; Alertmanager wants it within its resolve_timeout
-LASTING = 4  # an alert that is not sent again ends after this many resend intervals
-RESOLVED_SECONDS = 300.0  # how long the resolved form goes on being sent
-ANSWER_BYTES_MOST = 64 * 1024
-# What trying again can't mend: the request itself is refused. 401, 403 and 404 are a deployment's passing states.
-_PERMANENT = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422, 431, 501})
-_RETRY_AFTER_MOST_SECONDS = 3600.0
-
-
-class Links(msgspec.Struct, frozen=True):
-    """Where an alert leads: the status page, a dashboard and a trace, whose URL holds TRACE_ID; empty for none."""
-
-    page: str
-    dashboard: str = ""
-    trace: str = ""
-    hash_key: bytes = b""
-
-
-class SendError(Exception):
-    """It did not arrive; `is_permanent` says that trying again makes no sense."""
-
-    def __init__(self, reason: str, *, is_permanent: bool = False, retry_after_seconds: float | None = None) -> None:
-        self.reason = reason
-        self.is_permanent = is_permanent
-        self.retry_after_seconds = retry_after_seconds
-        super().__init__(reason)
-
-
-class Channel:
-    """One connection pool to one HTTP target."""
-
-    def __init__(self, target: Target, directory: Path) -> None:
-        self._target = target
-        self._client = httpx2.AsyncClient(**options(target, directory))
-
-    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> None:
-        """Post a body; raise SendError for anything but a 2xx within the target's timeout."""
-        try:
-            async with (
-                asyncio.timeout(self._target.timeout),
-                self._client.stream("POST", url, content=body, headers=headers) as answer,
-            ):
-                await _drain(answer)
-        except TimeoutError:
-            raise SendError("timeout") from None
-        except httpx2.TimeoutException:
-            raise SendError("timeout") from None
-        except httpx2.TransportError as error:
-            raise SendError(f"transport: {type(error).__name__}") from None
-        if answer.is_success:
-            return
-        status = answer.status_code
-        raise SendError(
-            f"status_{status}",
-            is_permanent=status in _PERMANENT,
-            retry_after_seconds=_retry_after(answer.headers.get("Retry-After", "")),
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+Sender = Callable[[Told, float], Awaitable[None]]
+"""Tells an alert at a time; raises SendError where it does not arrive."""
+_JSON = {"Content-Type": "application/json"}
+_COLOURS = {"critical": "#c4162a", "warning": "#f2a900", "info": "#3274d9"}
+_RESOLVED = "#2e7d32"
+_SUMMARY_MOST = 1024  # PagerDuty's
 
 
 async def forward(channel: Channel, url: str, entry: Entry, secrets: Sequence[bytes]) -> None:
@@ -93,143 +33,147 @@ async def forward(channel: Channel, url: str, entry: Entry, secrets: Sequence[by
         secret = next((one for one in secrets if signature.verify(body, signed.encode(), [one])), None)
         if secret is not None and (own := tokens.restored(body)) != body:
             body, signed = own, signature.sign(own, secret)
-    headers = {
-        "Content-Type": "application/json",
-        "X-Hub-Signature-256": signed,
-        "X-Monitor-Delivery": str(entry.position),
-    }
-    await channel.post(url, body, headers)
+    await channel.post(url, body, _JSON | {"X-Hub-Signature-256": signed, "X-Monitor-Delivery": str(entry.position)})
 
 
-async def alertmanager(
-    channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, links: Links
+def alertmanager(channel: Channel, url: str) -> Sender:
+    """Return a sender to one Alertmanager (API v2); alone, since one bad alert makes a whole batch a 400."""
+
+    async def send(told: Told, now: float) -> None:
+        answer = await channel.post(
+            f"{url.rstrip('/')}/api/v2/alerts", msgspec.json.encode([wordings.record(told, now)]), _JSON
+        )
+        if _word(answer, "status") == "error":
+            raise SendError("answer_error")
+
+    return send
+
+
+def webhook(channel: Channel, url: str, secret: str) -> Sender:
+    """Return a sender of alerts in the form of Alertmanager's own webhooks (version 4)."""
+
+    async def send(told: Told, now: float) -> None:
+        one = wordings.record(told, now)
+        body = {
+            "version": "4",
+            "groupKey": told.alert.id,
+            "truncatedAlerts": 0,
+            "status": told.state,
+            "receiver": "whatsapp-monitor",
+            "groupLabels": {"alertname": told.alert.rule},
+            "commonLabels": one["labels"],
+            "commonAnnotations": one["annotations"],
+            "externalURL": told.page,
+            "alerts": [{**one, "status": told.state, "fingerprint": told.alert.id}],
+        }
+        await _post_signed(channel, url, told.id, body, secret, now)
+
+    return send
+
+
+async def firing(
+    channel: Channel, url: str, secret: str, firing: Firing, reference: str, now: float, page: str
 ) -> None:
-    """Post one alert to one Alertmanager (API v2): alone, since one bad alert makes a whole batch a 400."""
-    body = msgspec.json.encode([_alert(alert, ended_at, now, links)])
-    await channel.post(f"{url.rstrip('/')}/api/v2/alerts", body, {"Content-Type": "application/json"})
-
-
-async def webhook(channel: Channel, url: str, alert: Alert, ended_at: float | None, now: float, links: Links) -> None:
-    """Post one alert in the form of Alertmanager's own webhooks (version 4)."""
-    one = _alert(alert, ended_at, now, links)
-    state = "firing" if ended_at is None else "resolved"
-    body = {
-        "version": "4",
-        "groupKey": alert.id,
-        "truncatedAlerts": 0,
-        "status": state,
-        "receiver": "whatsapp-monitor",
-        "groupLabels": {"alertname": alert.rule},
-        "commonLabels": one["labels"],
-        "commonAnnotations": one["annotations"],
-        "externalURL": links.page,
-        "alerts": [{**one, "status": state, "fingerprint": alert.id}],
-    }
-    await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
-
-
-async def firing(channel: Channel, url: str, firing: Firing, now: float, page: str) -> None:
     """Post a firing as it stands: what a rule's `webhook:` action sends when it fires and when that is over."""
     known = msgspec.to_builtins(firing)
-    body = {"version": "1", "kind": "firing", "sent_at": _time(now), "external_url": page, "firing": known}
-    await channel.post(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
+    body = {"version": "1", "kind": "firing", "sent_at": wordings.time(now), "external_url": page, "firing": known}
+    await _post_signed(channel, url, reference, body, secret, now)
 
 
-Sender = Callable[[Channel, str, Alert, float | None, float, Links], Awaitable[None]]
+def pagerduty(channel: Channel, url: str, routing_key: str) -> Sender:
+    """Return a sender to PagerDuty's Events API v2; trigger and resolve of one alert share its id as dedup_key."""
+
+    async def send(told: Told, _now: float) -> None:
+        alert = told.alert
+        event: dict[str, Any] = {
+            "routing_key": routing_key,
+            "event_action": "trigger" if told.ended_at is None else "resolve",
+            "dedup_key": alert.id,
+            "client": "WhatsApp monitor",
+            "client_url": told.annotations["status_url"],
+            "links": [
+                {"href": told.annotations[name], "text": text}
+                for name, text in (("runbook_url", "Runbook"), ("dashboard_url", "Dashboard"), ("trace_url", "Trace"))
+                if name in told.annotations
+            ],
+            "payload": {
+                "summary": alert.summary[:_SUMMARY_MOST],
+                "source": alert.labels.get("phone_number_id") or alert.labels.get("waba_id") or "whatsapp-monitor",
+                "severity": alert.severity,
+                "timestamp": wordings.time(alert.since),
+                "component": alert.rule,
+                "class": "" if alert.code is None else str(alert.code),
+                "custom_details": {**told.labels, **told.annotations},
+            },
+        }
+        answer = await channel.post(url, msgspec.json.encode(event), _JSON)
+        if _word(answer, "status") != "success":
+            raise SendError("answer_error")
+
+    return send
 
 
-def _alert(alert: Alert, ended_at: float | None, now: float, links: Links) -> dict[str, object]:
-    """Write an alert: endsAt always stands beside startsAt, and no label tells replicas or messages apart."""
-    told = [f"{alert.evidence_count} event(s) since {_time(alert.since)[:19]}Z", f"rule {alert.rule}"]
-    told += [f"code {alert.code}"] if alert.code is not None else []
-    told += [f"most of them: {alert.source}"] if alert.source else []
-    told += [f"over after {durations.text(ended_at - alert.since)}"] if ended_at is not None else []
-    annotations = {"summary": alert.summary, "description": "; ".join(told) + ".", "status_url": links.page}
-    if alert.pause_ids:
-        annotations["pause"] = ", ".join(alert.pause_ids)
-        annotations["release"] = f"whatsapp-monitor pauses resume {alert.pause_ids[0]} --actor NAME --reason TEXT"
-    if alert.runbook:
-        annotations["runbook_url"] = alert.runbook
-    if links.dashboard:
-        annotations["dashboard_url"] = links.dashboard
-    if alert.flag_id:
-        annotations["flag"] = alert.flag_id
-    if alert.wamid:
-        annotations["trace_id"] = f"{pseudonyms.trace_id(links.hash_key, alert.wamid):032x}"
-        if links.trace:
-            annotations["trace_url"] = links.trace.replace(TRACE_ID, annotations["trace_id"])
-    labels = {**alert.labels, **({} if alert.code is None else {"code": str(alert.code)})}
-    return {
-        "labels": labels,
-        "annotations": annotations,
-        "startsAt": _time(alert.since),
-        "endsAt": _time(now + LASTING * RESEND_SECONDS if ended_at is None else ended_at),
-        "generatorURL": links.page,
-    }
+def slack(channel: Channel, api_url: str) -> Sender:
+    """Return a sender to a Slack channel's incoming webhook."""
+
+    async def send(told: Told, _now: float) -> None:
+        known, alert = told.annotations, told.alert
+        links = [
+            f"<{known[name]}|{text}>"
+            for name, text in (
+                ("status_url", "Status page"), ("runbook_url", "Runbook"), ("dashboard_url", "Dashboard"),
+                ("trace_url", "Trace"),
+            )
+            if name in known
+        ]  # fmt: skip
+        lines = [_escaped(known["description"]), *([f"`{_escaped(known['release'])}`"] if "release" in known else [])]
+        attachment = {
+            "color": _RESOLVED if told.ended_at is not None else _COLOURS.get(alert.severity, _COLOURS["info"]),
+            "fallback": told.title,
+            "title": told.title,
+            "title_link": known["status_url"],
+            "text": "\n".join([*lines, " · ".join(links)]),
+            "mrkdwn_in": ["text"],
+            "footer": " ".join(f"{name}={value}" for name, value in told.labels.items()),
+            "ts": int(alert.since if told.ended_at is None else told.ended_at),
+        }
+        answer = await channel.post(api_url, msgspec.json.encode({"attachments": [attachment]}), _JSON)
+        if answer.strip() != b"ok":
+            raise SendError("answer_error")
+
+    return send
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+def signed_headers(secret: str, message_id: str, now: float, body: bytes) -> dict[str, str]:
+    """Return the headers of the Standard Webhooks specification; unsigned where there is no secret (`whsec_`, base64).
+
+    Source: https://github.com/standard-webhooks/standard-webhooks, version 1.
+    """
+    at = str(int(now))
+    headers = {"webhook-id": message_id, "webhook-timestamp": at}
+    if secret:
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        made = hmac.new(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256).digest()
+        headers["webhook-signature"] = f"v1,{base64.b64encode(made).decode()}"
+    return headers
 
 
-async def _drain(answer: httpx2.Response) -> None:
-    size = 0
-    async for chunk in answer.aiter_raw():
-        size += len(chunk)
-        if size > ANSWER_BYTES_MOST:
-            return
+async def _post_signed(
+    channel: Channel, url: str, message_id: str, body: dict[str, Any], secret: str, now: float
+) -> None:
+    encoded = msgspec.json.encode(body)
+    await channel.post(url, encoded, _JSON | signed_headers(secret, message_id, now, encoded))
 
 
-def _retry_after(value: str) -> float | None:
-    """Return a Retry-After in seconds, from 1 second to 1 hour; None where there is none that can be read."""
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        return min(max(float(value), 1.0), _RETRY_AFTER_MOST_SECONDS)
+def _word(answer: bytes, name: str) -> str:
+    """Return a word of an answer in JSON, empty where it is none or has none of that name."""
     try:
-        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds() if value else None
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return None if seconds is None else min(max(seconds, 1.0), _RETRY_AFTER_MOST_SECONDS)
+        told = msgspec.json.decode(answer)
+    except msgspec.DecodeError:
+        return ""
+    return str(told.get(name, "")) if isinstance(told, dict) else ""
 
 
-def options(target: Target, directory: Path) -> dict[str, Any]:
-    """Return how a client of a target is made: its identity, TLS and deadline, and nothing from the environment."""
-    own = {"User-Agent": f"whatsapp-monitor/{__version__}", "Accept-Encoding": "identity"}
-    return {
-        "headers": {**own, **_authorization(target, directory)},
-        "verify": _tls(target, directory),
-        "timeout": target.timeout,
-        "follow_redirects": False,
-        "trust_env": False,
-    }
-
-
-def _authorization(target: Target, directory: Path) -> dict[str, str]:
-    if target.basic_auth is not None:
-        basic = target.basic_auth
-        password = basic.password.reveal() if basic.password else _text(directory, basic.password_file)
-        pair = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
-    if target.authorization is not None:
-        own = target.authorization
-        credentials = own.credentials.reveal() if own.credentials else _text(directory, own.credentials_file)
-        return {"Authorization": f"{own.type} {credentials}"}
-    return {}
-
-
-def _text(directory: Path, file: str | None) -> str:
-    return "" if file is None else (directory / file).read_text(encoding="utf-8").strip()
-
-
-def _tls(target: Target, directory: Path) -> ssl.SSLContext | bool:
-    tls = target.tls_config
-    if tls is None:
-        return True
-    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(directory / tls.ca_file))
-    if tls.cert_file is not None:
-        context.load_cert_chain(
-            str(directory / tls.cert_file), None if tls.key_file is None else str(directory / tls.key_file)
-        )
-    if tls.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _escaped(text: str) -> str:
+    """Return a text without what Slack would take for markup (its three control characters)."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

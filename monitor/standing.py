@@ -36,7 +36,7 @@ class Standing(msgspec.Struct, frozen=True):
     """Everything that stands or was just over, by id; resends and firings stand elsewhere.
 
     `same` gives the newest record that is about the same thing, `wide` the pauses of whole senders, `narrow` the others
-    by scope and id.
+    by scope and id. `alerted` counts the alerts of each rule.
     """
 
     pauses: Map[str, Pause] = Map()
@@ -46,6 +46,7 @@ class Standing(msgspec.Struct, frozen=True):
     same: Map[Hashable, str] = Map()
     wide: Map[str, Pause] = Map()
     narrow: Map[tuple[str, str], Map[str, Pause]] = Map()
+    alerted: Map[str, int] = Map()
 
 
 def of(changes: Iterable[Change]) -> Standing:
@@ -72,7 +73,10 @@ def apply(standing: Standing, change: Change) -> Standing:
             return msgspec.structs.replace(standing, flags=flags, same=same)
         case Alert():
             alerts, same = standing.alerts.set(change.id, change), standing.same.set(about(change), change.id)
-            return msgspec.structs.replace(standing, alerts=alerts, same=same)
+            alerted = standing.alerted
+            if change.id not in standing.alerts:
+                alerted = alerted.set(change.rule, alerted.get(change.rule, 0) + 1)
+            return msgspec.structs.replace(standing, alerts=alerts, same=same, alerted=alerted)
         case Incident():
             return msgspec.structs.replace(standing, incidents=standing.incidents.set(change.id, change))
         case Resend() | Firing() | AuditEntry():

@@ -8,6 +8,9 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
+from monitor import dialing
+from monitor.networks import Network
+
 CONNECTIONS_MOST = 1_000
 HEADER_BYTES_MOST = 64 * 1024  # a line of Graph's answer: usage headers name every account
 NOT_MODIFIED = 304  # says how long a body would be, and has none
@@ -32,7 +35,8 @@ class UpstreamError(Exception):
 class Upstream:
     """One pool of connections, made with the first request."""
 
-    def __init__(self) -> None:
+    def __init__(self, deny: Sequence[Network] = ()) -> None:
+        self._deny = deny
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -74,7 +78,7 @@ class Upstream:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MOST)
+            connector = dialing.connector(self._deny, CONNECTIONS_MOST)
             self._session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, trust_env=False, skip_auto_headers=_NOT_SAID,
                 cookie_jar=aiohttp.DummyCookieJar(), max_line_size=HEADER_BYTES_MOST,

@@ -98,9 +98,7 @@ async def test_a_block_pauses_and_the_pause_survives_a_restart(world: World) -> 
     (pause,) = world.pipeline.standing.pauses.values()
     assert (pause.scope, pause.scope_id, pause.code) == ("waba", "100", 368)
     assert is_in_force(pause, NOW + 10**9)
-    assert [row.kind for row in await world.store.claim("am", world.clock, 60.0, 9, is_ordered=False)] == [
-        "alertmanager"
-    ]
+    assert [claim.row.kind for claim in await world.store.claim("am", world.clock, 60.0, 9)] == ["alertmanager"]
 
 
 @pytest.mark.parametrize("before", [0, 1, 3, 4])
@@ -223,9 +221,9 @@ async def test_an_alert_is_told_again_with_its_own_id_and_through_a_restart(tmp_
     await world.catch_up()
 
     rows = [
-        (row.destination, row.kind, row.reference)
+        (claim.row.destination, claim.row.kind, claim.row.reference)
         for name in ("am", "hook")
-        for row in await world.store.claim(name, world.clock, 60, 10, is_ordered=False)
+        for claim in await world.store.claim(name, world.clock, 60, 10)
     ]
     (alert,) = world.pipeline.standing.alerts.values()
     (firing,) = world.pipeline.memory.firings.values()

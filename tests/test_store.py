@@ -182,16 +182,16 @@ async def test_a_claimed_row_is_nobody_else_s_until_it_is_settled(store: SqliteS
     for number in range(3):
         await store.append(webhook(f"body {number}"))
 
-    claimed = await store.claim("app", NOW, 60.0, 2, is_ordered=True)
-    meanwhile = await store.claim("app", NOW + 59, 60.0, 2, is_ordered=True)
+    claimed = [claim.row for claim in await store.claim("app", NOW, 60.0, 2)]
+    meanwhile = [claim.row.reference for claim in await store.claim("app", NOW + 59, 60.0, 2)]
     retry = Settlement(claimed[0].id, "retry", NOW + 100, "status_500")
-    await store.settle([retry], [row.id for row in claimed])
-    early = await store.claim("app", NOW + 99, 60.0, 2, is_ordered=True)
-    due = await store.claim("app", NOW + 100, 60.0, 9, is_ordered=True)
+    await store.settle([retry, Settlement(claimed[1].id, "held", NOW + 100)], [row.id for row in claimed])
+    early = await store.claim("app", NOW + 99, 60.0, 2)
+    due = [claim.row for claim in await store.claim("app", NOW + 121, 60.0, 9)]
     await store.settle([Settlement(row.id, "done") for row in due[:2]] + [Settlement(due[2].id, "dead", error="x")], [])
 
     assert [row.reference for row in claimed] == ["1", "2"]
-    assert (meanwhile, early) == ([], [])
+    assert (meanwhile, early) == (["3"], [])
     assert [(row.reference, row.attempts) for row in due] == [("1", 1), ("2", 0), ("3", 0)]
     backlog = (await store.backlog())["app"]
     assert (backlog.pending, backlog.dead) == (0, 1)
@@ -200,22 +200,22 @@ async def test_a_claimed_row_is_nobody_else_s_until_it_is_settled(store: SqliteS
 async def test_a_lease_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     first = open_store(tmp_path / "monitor.db", ["app"])
     await first.append(webhook("body"))
-    await first.claim("app", NOW, 3600.0, 9, is_ordered=True)
+    await first.claim("app", NOW, 3600.0, 9)
     await first.close()
 
     second = open_store(tmp_path / "monitor.db", ["app"])
-    rows = await second.claim("app", NOW, 3600.0, 9, is_ordered=True)
+    claims = await second.claim("app", NOW, 3600.0, 9)
     await second.close()
 
-    assert [row.reference for row in rows] == ["1"]
+    assert [(claim.row.reference, claim.entry and claim.entry.body) for claim in claims] == [("1", b"body")]
 
 
 async def test_retention_keeps_what_waits_and_what_is_young(store: SqliteStore) -> None:
     for number in range(4):
         await store.append(webhook(f"body {number}"))
     await store.commit(Commit(4, NOW, [message("wamid.old")]))
-    done = await store.claim("app", NOW, 60.0, 2, is_ordered=True)
-    await store.settle([Settlement(row.id, "done") for row in done], [])
+    done = await store.claim("app", NOW, 60.0, 2)
+    await store.settle([Settlement(claim.row.id, "done") for claim in done], [])
 
     young = await store.prune(NOW - 1, NOW - 1)
     old = await store.prune(NOW + 1, NOW + 1)

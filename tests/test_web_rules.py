@@ -120,10 +120,10 @@ async def test_a_person_who_is_forgotten_stands_in_no_firing(app: App) -> None:
 async def test_a_firing_leaves_for_its_webhook_and_a_note_stays(app: App) -> None:
     await fail(app, 131000)
 
-    rows = await app.store.claim("crisis", time.time() + 3600, 60, 10, is_ordered=False)
+    claims = await app.store.claim("crisis", time.time() + 3600, 60, 10)
     audit = [(one["action"], one["reason"]) for one in (await get(app, "/v1/audit")).json()["audit"]]
 
-    assert [(row.kind, row.reference[0]) for row in rows] == [("firing", "n")]
+    assert [(claim.row.kind, claim.row.reference[0]) for claim in claims] == [("firing", "n")]
     assert ("annotation", "it happened") in audit
     assert ("fired", "") in audit
 

@@ -6,11 +6,15 @@ import os
 import socket
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 import httpx2
+
+from monitor import channels
+from monitor.targets import Target
 
 FAILED = 1
 url_option = click.option(
@@ -55,6 +59,18 @@ def call(
         return value
     click.echo(f"whatsapp-monitor: {value.get('message') or value.get('error')}", err=True)
     sys.exit(FAILED)
+
+
+def of_target(target: Target, directory: Path) -> httpx2.Client:
+    """Return a client that is to a target what the sidecar is: identity, TLS, proxy and deadline."""
+    return httpx2.Client(
+        headers=channels.headers(target, directory),
+        verify=channels.tls(target, directory),
+        timeout=target.timeout,
+        proxy=channels.proxy_of(target, target.url),
+        follow_redirects=False,
+        trust_env=False,
+    )
 
 
 def post(url: str, path: str, token: str | None, timeout_seconds: float = 60) -> None:

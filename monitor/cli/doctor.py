@@ -17,11 +17,12 @@ import click
 import httpx2
 import msgspec
 
-from monitor import config, senders
+from monitor import config, destinations
 from monitor.cli import client, mistakes
 from monitor.config import Loaded
 from monitor.document import Mistaken
-from monitor.sections import Target
+from monitor.store.protocol import ALERTMANAGER
+from monitor.targets import Notifier, Slack, Target
 
 FAILED = 1
 VERSION = "v23.0"
@@ -285,8 +286,11 @@ def _targets(loaded: Loaded) -> Iterator[Finding]:
     parts = loaded.config
     for number, target in enumerate(parts.alerts.alertmanagers):
         yield _asked(f"alertmanager {number}", f"{target.url.rstrip('/')}/-/ready", target, loaded, {200})
-    for target in parts.alerts.webhooks:
-        yield _asked(f"alert webhook {target.name or ''}".rstrip(), target.url, target, loaded, None)
+    for name, kind, told in destinations.named(parts):
+        if kind != ALERTMANAGER and isinstance(told, Target):
+            yield _asked(f"{kind} {name}", told.url, told, loaded, None)
+        elif isinstance(told, Slack | Notifier):
+            yield Finding(f"{kind} {name}", "skipped", "can't be asked without telling people something")
     for forward in parts.forward:
         yield _asked(f"forward {forward.name}", forward.url, forward, loaded, None)
     if parts.tracing.endpoint is not None:
@@ -298,7 +302,7 @@ def _asked(name: str, url: str, target: Target, loaded: Loaded, wanted: set[int]
     """Ask a target for nothing in particular: any answer shows that somebody listens, unless one is `wanted`."""
     look = f"curl -v {url}"
     try:
-        with httpx2.Client(**senders.options(target, loaded.directory)) as own:
+        with client.of_target(target, loaded.directory) as own:
             status = own.get(url).status_code
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         return Finding(name, "failed", f"{url} does not answer: {type(error).__name__}", look)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import httpx2
 
-from monitor import config, payloads, senders, signature
+from monitor import config, payloads, signature
 from monitor.actions import DRILL_ACCOUNT
 from monitor.cli import client, mistakes
 from monitor.config import Loaded
@@ -133,7 +133,7 @@ class _Play:
         with contextlib.ExitStack() as stack:
             asked: dict[str, Callable[[], bool]] = {}
             for target in self._loaded.config.alerts.alertmanagers:
-                made = httpx2.Client(**senders.options(target, self._loaded.directory))
+                made = client.of_target(target, self._loaded.directory)
                 asked[target.url] = _told(stack.enter_context(made), f"{target.url.rstrip('/')}/api/v2/alerts")
             self._reach("alertmanager", asked, ALERTMANAGER_POLL_SECONDS)
 

@@ -20,8 +20,9 @@ TICK = "tick"
 SEND = "send"
 ERASED = "erased"  # was a webhook, all of which was about people who have been forgotten
 
-ALERTMANAGER, FIRING = "alertmanager", "firing"
-"""Kinds of outbox rows beside forwards and webhooks: an alert, and a firing that a rule's `webhook:` action sends."""
+ALERTMANAGER, PAGERDUTY, SLACK, APPRISE = "alertmanager", "pagerduty", "slack", "apprise"
+FIRING = "firing"
+"""Kinds of outbox rows beside forwards and webhooks: alerts, and a firing that a rule's `webhook:` action sends."""
 
 
 class StoreUnavailableError(Exception):
@@ -65,6 +66,13 @@ class OutboxRow(msgspec.Struct, frozen=True):
     state: str = "pending"
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """A leased outbox row with the journal entry that it forwards, None for what is no forward or is gone."""
+
+    row: OutboxRow
+    entry: Entry | None = None
+
+
 class Enqueue(msgspec.Struct, frozen=True):
     """An outbox row to be written with the changes that it follows from."""
 
@@ -74,7 +82,7 @@ class Enqueue(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What became of a claimed row: done, to be tried or sent again at `next_at`, or dead."""
+    """What became of a claimed row: done, dead, or waiting until `next_at`: to be tried again, sent again, or held."""
 
     id: int
     outcome: str
@@ -279,10 +287,12 @@ class Store(Protocol):
         """Return one incident."""
         ...
 
-    async def claim(
-        self, destination: str, now: float, lease_seconds: float, limit: int, *, is_ordered: bool
-    ) -> list[OutboxRow]:
-        """Lease rows that are due, oldest first; in an ordered destination nothing overtakes a row that waits."""
+    async def claim(self, destination: str, now: float, lease_seconds: float, limit: int) -> list[Claim]:
+        """Lease rows that are due, oldest first: fewer where they are large."""
+        ...
+
+    async def renew(self, destination: str, now: float, *, is_start: bool) -> None:
+        """Let rows that wait after a failure be due; at a start leases end too, since who held them is gone."""
         ...
 
     async def outbox(self, before: str, limit: int, *, state: str, destination: str) -> Page:

@@ -14,11 +14,12 @@ from monitor.memory import NUMBERS_MOST, RECENT_MOST, STATES_MOST, Number
 from monitor.standing import KEPT_SECONDS, Standing
 from monitor.states import State
 from monitor.store import buckets, rows
-from monitor.store.protocol import Campaign, Entry, OutboxRow, Page
+from monitor.store.protocol import Campaign, Claim, Entry, OutboxRow, Page
 from monitor.windows import Value
 
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
+CLAIM_BYTES_MOST = 8 * 1024 * 1024  # of the bodies that are forwarded
 _T = TypeVar("_T")
 
 
@@ -72,18 +73,21 @@ def rule_values(db: sqlite3.Connection) -> list[Value]:
     return [Value(*row) for row in db.execute('SELECT condition, "group", value, at FROM rule_values')]
 
 
-def due_rows(db: sqlite3.Connection, destination: str, now: float, limit: int, *, is_ordered: bool) -> list[OutboxRow]:
-    """Return outbox rows that may be claimed; in an ordered destination nothing overtakes a row that waits."""
-    query = f"SELECT {_OUTBOX}, next_at, lease_until FROM outbox WHERE destination = ? AND state = 'pending'"  # noqa: S608
-    if not is_ordered:
-        query += " AND next_at <= ? AND (lease_until IS NULL OR lease_until <= ?) ORDER BY id LIMIT ?"
-        return [OutboxRow(*row[:9]) for row in db.execute(query, (destination, now, now, limit))]
-    found: list[OutboxRow] = []
-    for row in db.execute(f"{query} ORDER BY id LIMIT ?", (destination, limit)):
-        next_at, lease_until = row[9:]
-        if next_at > now or (lease_until is not None and lease_until > now):
+def due_rows(db: sqlite3.Connection, destination: str, now: float, limit: int) -> list[Claim]:
+    """Return outbox rows that may be claimed, oldest first, until their bodies are CLAIM_BYTES_MOST long."""
+    columns = ", ".join(f"outbox.{name}" for name in _OUTBOX.split(", "))
+    query = f"""SELECT {columns}, position, journal.kind, received_at, body, signature
+        FROM outbox LEFT JOIN journal ON outbox.kind = 'forward' AND position = CAST(reference AS INTEGER)
+        WHERE destination = ? AND state = 'pending' AND next_at <= ? AND (lease_until IS NULL OR lease_until <= ?)
+        ORDER BY id LIMIT ?"""  # noqa: S608
+    found: list[Claim] = []
+    size = 0
+    for row in db.execute(query, (destination, now, now, limit)):
+        entry = None if row[9] is None else Entry(*row[9:])
+        found.append(Claim(OutboxRow(*row[:9]), entry))
+        size += 0 if entry is None else len(entry.body)
+        if size > CLAIM_BYTES_MOST:
             break
-        found.append(OutboxRow(*row[:9]))
     return found
 
 

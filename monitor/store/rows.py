@@ -101,6 +101,10 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], cl
         ((one.next_at, one.id) for one in settlements if one.outcome == "again"),
     )
     connection.executemany(
+        "UPDATE outbox SET lease_until = NULL, next_at = ? WHERE id = ?",
+        ((one.next_at, one.id) for one in settlements if one.outcome == "held"),
+    )
+    connection.executemany(
         "UPDATE outbox SET lease_until = NULL, state = 'dead', attempts = attempts + 1, error = ? WHERE id = ?",
         ((one.error, one.id) for one in settlements if one.outcome == "dead"),
     )
@@ -108,6 +112,17 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], cl
     connection.executemany(
         "UPDATE outbox SET lease_until = NULL WHERE id = ?", ((row_id,) for row_id in claimed if row_id not in settled)
     )
+
+
+def renew(connection: sqlite3.Connection, destination: str, now: float, *, is_start: bool) -> None:
+    """Let what waits after a failure, its own or one before it, be due; at a start end every lease."""
+    connection.execute(
+        """UPDATE outbox SET next_at = ?1 WHERE destination = ?2 AND state = 'pending' AND next_at > ?1
+        AND (attempts > 0 OR sent = 0)""",
+        (now, destination),
+    )
+    if is_start:
+        connection.execute("UPDATE outbox SET lease_until = NULL WHERE destination = ?", (destination,))
 
 
 def messages(found: str | None) -> tuple[Message, ...]:

@@ -27,6 +27,7 @@ from monitor.store import erasing, queries, rows
 from monitor.store.protocol import (
     Arrival,
     Backlog,
+    Claim,
     Commit,
     Entry,
     Erasing,
@@ -218,20 +219,20 @@ class SqliteStore:
         """Return one incident."""
         return await self._record("incidents", Incident, incident_id)
 
-    async def claim(
-        self, destination: str, now: float, lease_seconds: float, limit: int, *, is_ordered: bool
-    ) -> list[OutboxRow]:
-        """Lease rows that are due, oldest first; in an ordered destination nothing overtakes a row that waits."""
-        found: list[OutboxRow] = await self._read(
-            lambda db: queries.due_rows(db, destination, now, limit, is_ordered=is_ordered)
-        )
+    async def claim(self, destination: str, now: float, lease_seconds: float, limit: int) -> list[Claim]:
+        """Lease rows that are due, oldest first: fewer where they are large."""
+        found: list[Claim] = await self._read(lambda db: queries.due_rows(db, destination, now, limit))
         if not found:
             return []
-        leases = [(now + lease_seconds, row.id) for row in found]
+        leases = [(now + lease_seconds, claim.row.id) for claim in found]
         await self.writer.run(
             lambda db: db.executemany("UPDATE outbox SET lease_until = ? WHERE id = ?", leases) and None
         )
         return found
+
+    async def renew(self, destination: str, now: float, *, is_start: bool) -> None:
+        """Let rows that wait after a failure be due; at a start leases end too, since who held them is gone."""
+        await self.writer.run(lambda db: rows.renew(db, destination, now, is_start=is_start))
 
     async def outbox(self, before: str, limit: int, *, state: str, destination: str) -> Page:
         """Return outbox rows, newest first; of a state and a destination where these are given."""

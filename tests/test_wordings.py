@@ -1,13 +1,13 @@
 """What an alert says: how much, since when, from where, what to do, and where to look."""
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 
-from monitor import senders
-from monitor.actions import Alert
-from monitor.senders import Channel, Links
+from monitor import wordings
+from monitor.actions import GROUPED, Alert
+from monitor.wordings import Links
 
 SINCE = 1_700_000_000.0
 ALERT = Alert(
@@ -19,25 +19,12 @@ ALERT = Alert(
 LINKS = Links("http://127.0.0.1:9368", "https://grafana.test/d/1", "https://tempo.test/trace/{trace_id}", b"key")
 
 
-class Captured:
-    """A channel that keeps what is posted."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-
-    async def post(self, _url: str, body: bytes, _headers: dict[str, str]) -> None:
-        self.bodies.append(msgspec.json.decode(body))
+def told(alert: Alert, ended_at: float | None = None, links: Links = LINKS) -> dict[str, Any]:
+    return wordings.record(wordings.of(alert, ended_at, links), SINCE + 90)
 
 
-async def told(alert: Alert, ended_at: float | None = None, links: Links = LINKS) -> dict[str, Any]:
-    captured = Captured()
-    await senders.alertmanager(cast("Channel", captured), "http://x", alert, ended_at, SINCE + 90, links)
-    ((one,),) = captured.bodies
-    return cast("dict[str, Any]", one)
-
-
-async def test_an_alert_says_how_much_since_when_and_from_where() -> None:
-    annotations = (await told(ALERT))["annotations"]
+def test_an_alert_says_how_much_since_when_and_from_where() -> None:
+    annotations = told(ALERT)["annotations"]
 
     assert annotations["description"] == (
         "8 event(s) since 2023-11-14T22:13:20Z; rule duplicate_burst; code 506; "
@@ -50,22 +37,44 @@ async def test_an_alert_says_how_much_since_when_and_from_where() -> None:
     assert annotations["flag"] == "f5-0"
 
 
-async def test_what_is_over_says_how_long_it_lasted() -> None:
-    one = await told(ALERT, SINCE + 3_700)
+def test_what_is_over_says_how_long_it_lasted() -> None:
+    one = told(ALERT, SINCE + 3_700)
 
     assert one["annotations"]["description"].endswith("over after 1h1m40s.")
     assert (one["startsAt"], one["endsAt"]) == ("2023-11-14T22:13:20Z", "2023-11-14T23:15:00Z")
 
 
 @pytest.mark.parametrize("name", ["dashboard_url", "trace_url", "trace_id", "runbook_url", "pause"])
-async def test_what_is_not_known_is_left_out(name: str) -> None:
+def test_what_is_not_known_is_left_out(name: str) -> None:
     bare = msgspec.structs.replace(ALERT, runbook="", wamid="", source="", flag_id="", code=None)
 
-    annotations = (await told(bare, links=Links("http://127.0.0.1:9368")))["annotations"]
+    annotations = told(bare, links=Links("http://127.0.0.1:9368"))["annotations"]
 
     assert name not in annotations
     assert annotations["description"] == "8 event(s) since 2023-11-14T22:13:20Z; rule duplicate_burst."
 
 
-async def test_labels_hold_no_person_message_or_replica() -> None:
-    assert (await told(ALERT))["labels"] == {**ALERT.labels, "code": "506"}
+def test_labels_hold_no_person_message_or_replica() -> None:
+    assert told(ALERT)["labels"] == {**ALERT.labels, "code": "506"}
+
+
+def test_the_status_page_is_opened_at_the_pause_or_the_flag() -> None:
+    paused = msgspec.structs.replace(ALERT, pause_ids=("p4-0", "p5-0"))
+
+    pages = [told(one)["annotations"]["status_url"] for one in (paused, ALERT)]
+
+    assert pages == ["http://127.0.0.1:9368/#p5-0", "http://127.0.0.1:9368/#f5-0"]
+
+
+def test_an_alert_for_many_says_so() -> None:
+    grouped = msgspec.structs.replace(ALERT, labels={**ALERT.labels, GROUPED: "true"})
+
+    assert "one alert for many" in told(grouped)["annotations"]["description"]
+
+
+def test_what_is_told_again_keeps_its_id_and_the_end_has_another() -> None:
+    firing, again, over = (wordings.of(ALERT, ended_at, LINKS).id for ended_at in (None, None, SINCE))
+    reminded = wordings.of(msgspec.structs.replace(ALERT, sequence=1), None, LINKS).id
+
+    assert firing == again
+    assert len({firing, over, reminded}) == 3
