@@ -20,6 +20,7 @@ from monitor.events import DrillDone, RulesLoaded, Tick
 from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.feed import Feed
+from monitor.hour import Hour
 from monitor.metrics import Metrics
 from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
@@ -33,6 +34,8 @@ from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, S
 from monitor.store.sqlite import SqliteStore
 from monitor.traces import Traces
 from monitor.upstream import Upstream
+from monitor.web import markup
+from monitor.web.board import Board
 from monitor.web.internal import internal
 
 RESTART_SECONDS = (0.1, 10.0)  # first and longest wait before a background loop is started again
@@ -88,6 +91,9 @@ class App:
         self.outbox = self._outbox(loaded)
         self.page = Page(self.registry)
         self.feed = Feed(lambda: self.pipeline.memory, self.clock)
+        self.hour = Hour(self.clock)
+        self.templates = markup.templates()
+        self.board = Board(store, self.pipeline, self.feed, self.hour, self.templates, self.clock)
         self.pipeline.on_published = self._tell
         self.internal = internal(self, hash_key)
         self.registry.register(self._readings())
@@ -117,6 +123,7 @@ class App:
         self._supervise("pipeline", self.pipeline.run)
         self._supervise("retention", self._retain)
         self._supervise("ticks", self._tick)
+        self._supervise("board", self.board.run)
         self._start_outbox()
         await self._note_rules()
 
@@ -178,6 +185,7 @@ class App:
         """Say that nothing more is wanted: not ready, and whoever follows is let go."""
         self.is_stopping = True
         self.feed.close()
+        self.board.close()
 
     def _tell(self, position: int, step: Step) -> None:
         heard = [fact.event for fact in step.facts if fact.event is not None and not fact.is_repeated]
@@ -185,6 +193,7 @@ class App:
 
     def _observe(self, facts: Sequence[Fact]) -> None:
         observe.facts(self.metrics, self._tracer, facts, self.clock())
+        self.hour.observe(facts)
 
     def _outbox(self, loaded: Loaded) -> Outbox:
         made, self._channels = destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock)

@@ -57,6 +57,7 @@ class Feed:
         self._published_at: dict[int, float] = {}
         self._is_closed = False
         self.position = 0
+        self.changed_position = 0
         self.followers: list[Follower] = []
 
     def begin(self, position: int) -> None:
@@ -68,8 +69,11 @@ class Feed:
     ) -> None:
         """Tell of a step that was committed up to a position."""
         self.position = position
+        changes = tuple(changes)
         newest = {change.id: change for change in changes if isinstance(change, Record)}
         records: tuple[Record, ...] = (*newest.values(), *numbers)
+        if changes or records:
+            self.changed_position = position
         if records:
             self._steps.append((position, records))
             self._kept += len(records)

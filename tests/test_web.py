@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -379,7 +380,7 @@ async def test_the_status_page_names_who_told_of_a_restriction(app: App) -> None
     page = (await get(app, "/")).body.decode()
 
     assert "Restricted by Meta" in page
-    assert "webhook (" in page
+    assert re.search(r"Told by</dt><dd>webhook <time", page)
 
 
 async def test_a_question_is_held_until_the_pause_is_released(app: App) -> None:

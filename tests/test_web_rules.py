@@ -71,8 +71,8 @@ async def test_the_gate_lets_through_as_many_as_a_throttle_says(app: App) -> Non
     assert 'whatsapp_gate_throttled_per_second{rule="slow",scope="phone_number",scope_id="200"} 2.0' in metrics
     assert "whatsapp_gate_paused{" not in metrics
     page = (await get(app, "/")).body.decode()
-    assert "Sending is allowed" in page
-    assert "slowed down to 2.0 a second" in page
+    assert "Sending is slowed down" in page
+    assert "slowed down to 2 a second" in page
 
 
 async def test_what_the_gate_refuses_feeds_no_rule(app: App) -> None:

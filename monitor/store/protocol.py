@@ -339,6 +339,10 @@ class Store(Protocol):
         """Return resends that a worker may take now."""
         ...
 
+    async def pending_resends(self) -> dict[str, int]:
+        """Return how many resends wait, by phone number id."""
+        ...
+
     async def resend(self, resend_id: str) -> Resend | None:
         """Return one resend."""
         ...

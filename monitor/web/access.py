@@ -5,14 +5,20 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from monitor.receive import Receive, Scope, Send
 from monitor.secrets import Secret
+from monitor.web.sessions import Sessions
 
-_OPEN = frozenset({"/-/healthy", "/-/ready"})  # probes carry no token
+LOGIN = "/login"
+_OPEN = frozenset({"/-/healthy", "/-/ready", LOGIN})  # probes carry no token, and whoever signs in has none yet
+_STATIC = "/static/"  # the page's own scripts and styles, which tell nothing
 _GRAPH = "/graph/"  # requests carry Graph's own token, which Graph checks
 _READS = frozenset({"GET", "HEAD"})
 _ASKED = ("/v1/gate", _GRAPH)  # gateways name their upstream as they like, and these two tell and change nothing
+_PAGES = re.compile(r"/(?:(?:pauses|flags|incidents)/[A-Za-z0-9-]+(?:/[a-z]+)?|search|logout)?")
+"""What people see in a browser: what they write there by a form goes by their session."""
 
 
 class Access:
@@ -23,10 +29,12 @@ class Access:
         app: Callable[[Scope, Receive, Send], Any],
         tokens: Callable[[], Sequence[Secret]],
         hosts: Callable[[], Collection[str]],
+        sessions: Sessions,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._hosts = hosts
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 403 for a write that another site's page makes a browser send."""
@@ -38,14 +46,24 @@ class Access:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        is_open = scope["path"] in _OPEN or scope["path"].startswith(_GRAPH)
-        if tokens and not is_open and not _is_known(headers.get(b"authorization", b""), tokens):
+        is_open = scope["path"] in _OPEN or scope["path"].startswith((_GRAPH, _STATIC))
+        if tokens and not is_open and not self._is_known(scope, headers, tokens):
+            if b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):
+                await _sign_in(send, scope)
+                return
             await _refuse(send, 401, b"unauthorized", [(b"www-authenticate", b'Bearer realm="whatsapp-monitor"')])
             return
         if scope["method"] not in _READS and _is_foreign(headers):
             await _refuse(send, 403, b"cross_origin", [])
             return
         await self._app(scope, receive, send)
+
+    def _is_known(self, scope: Scope, headers: dict[bytes, bytes], tokens: Sequence[Secret]) -> bool:
+        """Say whether the request carries a token; or a session, which reads everything and writes by the page only."""
+        if _has_token(headers.get(b"authorization", b""), tokens):
+            return True
+        is_of_page = scope["method"] in _READS or is_page(scope["path"])
+        return is_of_page and self._sessions.is_open(scope["headers"])
 
     def _is_ours(self, scope: Scope) -> bool:
         """Say whether a request to this machine's own address names it: no page's name that was bound to it anew."""
@@ -55,6 +73,11 @@ class Access:
         named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         host = re.sub(r":[0-9]*$", "", named).strip("[]").lower()
         return host in {"", "localhost"} or _is_address(host) or host in self._hosts()
+
+
+def is_page(path: str) -> bool:
+    """Say whether a path is one of the pages that people see in a browser."""
+    return _PAGES.fullmatch(path) is not None
 
 
 def _is_loopback(host: str) -> bool:
@@ -69,7 +92,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_known(header: bytes, tokens: Sequence[Secret]) -> bool:
+def _has_token(header: bytes, tokens: Sequence[Secret]) -> bool:
     scheme, _, claimed = header.partition(b" ")
     is_known = False
     for token in tokens:
@@ -83,6 +106,15 @@ def _is_foreign(headers: dict[bytes, bytes]) -> bool:
         return site not in {b"same-origin", b"none"}
     origin = headers.get(b"origin")
     return origin is not None and origin.partition(b"://")[2] != headers.get(b"host", b"")
+
+
+async def _sign_in(send: Send, scope: Scope) -> None:
+    """Send a browser to the form that asks for a token, and back to the page that it wanted to see."""
+    wanted = scope["path"] if scope["method"] in _READS else "/"
+    place = f"{LOGIN}?next={quote(wanted, safe='/')}".encode()
+    headers = [(b"location", place), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _refuse(send: Send, status: int, error: bytes, headers: list[tuple[bytes, bytes]]) -> None:

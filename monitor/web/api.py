@@ -28,10 +28,12 @@ DUE_MOST = 2_000  # resends looked at for one claim: paused ones are passed over
 class Api:
     """The endpoints over one store and pipeline."""
 
-    def __init__(self, store: Store, pipeline: Pipeline, hash_key: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, pipeline: Pipeline, acts: Acts, hash_key: bytes, clock: Callable[[], float]
+    ) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._acts = Acts(store, pipeline, clock)
+        self._acts = acts
         self._hash_key = hash_key
         self._clock = clock
 
@@ -68,24 +70,15 @@ class Api:
         if scope == "recipient":
             scope_id = pseudonyms.recipient(self._hash_key, scope_id)
         act = PausePlaced(ask.actor, ask.reason, scope, scope_id, ask.lane, end_of(ask, self._clock()))
-        position = await self._acts.enact(act)
-        pause = await self._store.pause(f"p{position}-0")
-        return answers.json({"pause": self._shown_pause(pause)} if pause else {}, 201)
+        return answers.json({"pause": self._shown_pause(await self._acts.place(act))}, 201)
 
     async def resume(self, request: Request) -> Response:
         """Release a pause, at once or by a probe, or reinstate what it found; 409 where it is over already."""
         ask = await answers.read(request, ResumeAsk)
         probe = probe_of(ask)
         reinstated_seconds = None if ask.reinstate_for is None else positive(ask.reinstate_for, "reinstate_for")
-        pause_id = request.path_params["pause_id"]
-        pause = await self._store.pause(pause_id)
-        if pause is None:
-            raise Refusal(404, "unknown_pause", f"there is no pause {pause_id}")
-        if not is_in_force(pause, self._clock()):
-            raise Refusal(409, "not_in_force", f"pause {pause_id} is over")
-        await self._acts.enact(PauseReleased(ask.actor, ask.reason, pause_id, probe, reinstated_seconds))
-        released = await self._store.pause(pause_id)
-        return answers.json({"pause": self._shown_pause(released)} if released else {})
+        act = PauseReleased(ask.actor, ask.reason, request.path_params["pause_id"], probe, reinstated_seconds)
+        return answers.json({"pause": self._shown_pause(await self._acts.release(act))})
 
     async def flags(self, request: Request) -> Response:
         """List flags, newest first; `open=true` or `open=false` narrows."""
@@ -98,15 +91,8 @@ class Api:
     async def resolve_flag(self, request: Request) -> Response:
         """Close a flag; 409 where it is closed already."""
         ask = await answers.read(request, Signed)
-        flag_id = request.path_params["flag_id"]
-        flag = await self._store.flag(flag_id)
-        if flag is None:
-            raise Refusal(404, "unknown_flag", f"there is no flag {flag_id}")
-        if flag.resolved_at is not None:
-            raise Refusal(409, "resolved_already", f"flag {flag_id} was resolved by {flag.resolved_by}")
-        await self._acts.enact(FlagResolved(ask.actor, ask.reason, flag_id))
-        resolved = await self._store.flag(flag_id)
-        return answers.json({"flag": self._shown_flag(resolved)} if resolved else {})
+        resolved = await self._acts.resolve(FlagResolved(ask.actor, ask.reason, request.path_params["flag_id"]))
+        return answers.json({"flag": self._shown_flag(resolved)})
 
     async def resends(self, request: Request) -> Response:
         """List resends, newest first; `state=pending` and so on narrows."""
@@ -167,14 +153,8 @@ class Api:
     async def close_incident(self, request: Request) -> Response:
         """Close an incident; 409 where it is over already."""
         ask = await answers.read(request, Signed)
-        incident_id = request.path_params["incident_id"]
-        if await self._store.incident(incident_id) is None:
-            raise Refusal(404, "unknown_incident", f"there is no incident {incident_id}")
-        incident = self._pipeline.standing.incidents.get(incident_id)
-        if incident is None or self._shown_incident(incident)["ended_at"] is not None:
-            raise Refusal(409, "over_already", f"incident {incident_id} is over")
-        await self._acts.enact(IncidentClosed(ask.actor, ask.reason, incident_id))
-        return answers.json({"incident": await self._store.incident(incident_id)})
+        act = IncidentClosed(ask.actor, ask.reason, request.path_params["incident_id"])
+        return answers.json({"incident": await self._acts.close(act)})
 
     def _may_send(self, resend: Resend, now: float) -> bool:
         ask = Ask(

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import jinja2
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from monitor.events import Send as SendEvent
 from monitor.exposition import Page
 from monitor.feed import Feed
 from monitor.gate import Ask
+from monitor.hour import Hour
 from monitor.metrics import NUMBERS_MOST, Metrics
 from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
@@ -29,14 +31,20 @@ from monitor.store.protocol import SEND, Arrival, Store
 from monitor.upstream import Headers, Upstream
 from monitor.usages import ACCOUNT, Usages
 from monitor.web.access import Access
+from monitor.web.acts import Acts
 from monitor.web.alertmanager import Alertmanager
 from monitor.web.api import Api
+from monitor.web.board import Board
 from monitor.web.campaigns import Campaigns
+from monitor.web.desk import Desk
 from monitor.web.drills import Drills
 from monitor.web.events import Events
+from monitor.web.forms import Forms
 from monitor.web.gate import PATH as GATE_PATH
 from monitor.web.gate import GateEndpoint
 from monitor.web.idempotency import FirstAnswers
+from monitor.web.login import Login
+from monitor.web.lookup import Lookup
 from monitor.web.outbox import Outbox
 from monitor.web.page import StatusPage
 from monitor.web.people import People
@@ -44,6 +52,7 @@ from monitor.web.proxy import PATH as PROXY_PATH
 from monitor.web.proxy import Proxy, Target
 from monitor.web.rules import Rules
 from monitor.web.sends import Sends
+from monitor.web.sessions import Sessions
 
 CALLER_MOST = 100
 NAMES_MOST = 50  # `name[]` values of one scrape
@@ -69,6 +78,9 @@ class Parts(Protocol):
     clock: Callable[[], float]
     upstream: Upstream
     feed: Feed
+    hour: Hour
+    board: Board
+    templates: jinja2.Environment
 
     @property
     def store(self) -> Store:
@@ -96,7 +108,8 @@ class Parts(Protocol):
 
 def internal(parts: Parts, hash_key: bytes) -> Access:
     """Return the ASGI application."""
-    router, usages = _router(parts, hash_key), Usages()
+    sessions = Sessions(hash_key, lambda: parts.loaded.operator_tokens, parts.clock)
+    router, usages = _router(parts, sessions, hash_key), Usages()
     endpoint = _gate(parts, usages, hash_key)
     proxy = _proxy(parts, endpoint, usages, hash_key)
 
@@ -114,22 +127,21 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         loaded = parts.loaded.config
         return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
 
-    return Access(route, lambda: parts.loaded.operator_tokens, hosts)
+    return Access(route, lambda: parts.loaded.operator_tokens, hosts, sessions)
 
 
-def _router(parts: Parts, hash_key: bytes) -> Starlette:
+def _router(parts: Parts, sessions: Sessions, hash_key: bytes) -> Starlette:
     """Return everything but the gate and the proxy."""
     own = _Own(parts)
-    status_page = StatusPage(parts.store, parts.pipeline, parts.clock)
+    acts = Acts(parts.store, parts.pipeline, parts.clock)
     return Starlette(
         routes=[
-            Route("/", status_page.page),
-            Route("/status.css", status_page.style),
+            *_pages(parts, acts, sessions, hash_key),
             Route("/metrics", own.metrics),
             Route("/-/healthy", own.healthy),
             Route("/-/ready", own.ready),
             Route("/-/reload", own.reload, methods=["POST", "PUT"]),
-            *Api(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+            *Api(parts.store, parts.pipeline, acts, hash_key, parts.clock).routes(),
             *Campaigns(parts.store, parts.clock).routes(),
             *Rules(parts.store, parts.pipeline, parts.clock).routes(),
             *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
@@ -146,6 +158,18 @@ def _router(parts: Parts, hash_key: bytes) -> Starlette:
     )
 
 
+def _pages(parts: Parts, acts: Acts, sessions: Sessions, hash_key: bytes) -> list[Route]:
+    """Return what people see in a browser."""
+    is_secure = parts.loaded.config.alerts.external_url.startswith("https:")
+    pages = Forms(parts.templates, sessions, parts.clock, is_secure=is_secure)
+    return [
+        *StatusPage(parts.board, parts.templates, pages, parts.clock).routes(),
+        *Desk(parts.store, parts.pipeline, acts, pages, parts.clock).routes(),
+        *Lookup(parts.store, pages, hash_key).routes(),
+        *Login(pages).routes(),
+    ]
+
+
 def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
     """Return the gate over what stands."""
 
@@ -155,6 +179,8 @@ def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
 
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
+        if verdict == "deny":
+            parts.hour.refused()
 
     memory = parts.pipeline.memory
     return GateEndpoint(
@@ -208,6 +234,11 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
         known = parts.metrics.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
         parts.metrics.sends.of(known, outcome).inc()
 
+    def count_verdict(verdict: str, reason: str) -> None:
+        parts.metrics.gate_checks.of(verdict, reason, "proxy").inc()
+        if verdict == "deny":
+            parts.hour.refused()
+
     return Proxy(
         parts.upstream,
         target=target,
@@ -223,7 +254,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
             hash_key,
         ),
         count_send=count_send,
-        count_verdict=lambda verdict, reason: parts.metrics.gate_checks.of(verdict, reason, "proxy").inc(),
+        count_verdict=count_verdict,
     )
 
 

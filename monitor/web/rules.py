@@ -1,7 +1,7 @@
 """The rules in force over HTTP: what each waits for, what fires, and what shadows would have done."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -53,9 +53,13 @@ class Rules:
         return {**msgspec.to_builtins(firing), "group": group}
 
 
-def described(rules: Any, live: Sequence[Firing]) -> list[dict[str, Any]]:
+def described(rules: Iterable[Rule], live: Sequence[Firing]) -> list[dict[str, Any]]:
     """Return rules as they are shown, with what of them is pending or firing."""
-    counts = Counter((firing.rule, firing.state) for firing in live)
+    return shown(rules, Counter((firing.rule, firing.state) for firing in live))
+
+
+def shown(rules: Iterable[Rule], counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return rules as they are shown, with how often each is in each state."""
     return [_described(rule, counts) for rule in rules]
 
 

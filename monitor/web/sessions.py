@@ -1,0 +1,78 @@
+"""Who is signed in to the status page: a cookie that proves an operator token was known, and marks that forms carry."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+
+from monitor.secrets import Secret
+
+COOKIE, FORM_COOKIE = "whatsapp_monitor_session", "whatsapp_monitor_form"
+LASTS_SECONDS = 12 * 3600
+_NONCE = re.compile(r"[0-9a-f]{32}")
+
+
+class Sessions:
+    """Nothing is kept: a session is signed with the token that it was opened with, and ends with it."""
+
+    def __init__(self, hash_key: bytes, tokens: Callable[[], Sequence[Secret]], clock: Callable[[], float]) -> None:
+        self._key = hmac.digest(hash_key, b"status page", "sha256")
+        self._tokens = tokens
+        self._clock = clock
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there are tokens, so that a browser must sign in."""
+        return bool(self._tokens())
+
+    def opened(self, claimed: str) -> str | None:
+        """Return a new session for somebody who knows a token, None for anybody else."""
+        found = None
+        for token in self._tokens():
+            if hmac.compare_digest(token.reveal().encode(), claimed.strip().encode("utf-8", "replace")):
+                found = token
+        if found is None:
+            return None
+        told = f"{int(self._clock()) + LASTS_SECONDS}.{secrets.token_hex(16)}"
+        return f"{told}.{self._signed(found, told)}"
+
+    def is_open(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Say whether a request's cookie is a session that has not ended."""
+        told, _, signed = cookies(headers).get(COOKIE, "").rpartition(".")
+        ends_at = told.partition(".")[0]
+        is_signed = False
+        for token in self._tokens():
+            is_signed |= hmac.compare_digest(self._signed(token, told).encode(), signed.encode())
+        return is_signed and self._clock() < int(ends_at)
+
+    def nonce(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return what a browser's forms are bound to: its cookie's, or a new one that it must be given."""
+        known = cookies(headers).get(FORM_COOKIE, "")
+        return known if _NONCE.fullmatch(known) else secrets.token_hex(16)
+
+    def mark(self, nonce: str) -> str:
+        """Return the mark that a form carries, which nobody can make who does not know our key."""
+        return hmac.digest(self._key, b"form:" + nonce.encode(), "sha256").hex()
+
+    def is_marked(self, headers: Iterable[tuple[bytes, bytes]], mark: str) -> bool:
+        """Say whether a form comes from a page that we gave to this browser."""
+        nonce = cookies(headers).get(FORM_COOKIE, "")
+        return bool(_NONCE.fullmatch(nonce)) and hmac.compare_digest(self.mark(nonce).encode(), mark.encode())
+
+    def _signed(self, token: Secret, told: str) -> str:
+        key = hmac.digest(self._key, token.reveal().encode(), "sha256")
+        return hmac.new(key, told.encode(), hashlib.sha256).hexdigest()
+
+
+def cookies(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return a request's cookies; what can't be read is none."""
+    found: SimpleCookie = SimpleCookie()
+    for name, value in headers:
+        if name == b"cookie":
+            try:
+                found.load(value.decode("latin-1"))
+            except CookieError:
+                continue
+    return {name: one.value for name, one in found.items()}
