@@ -1,12 +1,12 @@
 """Debian's Chromium, driven by Playwright; nothing but this machine is asked for anything."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-CHROMIUM = shutil.which("chromium")
+from tests.harness import peer
+
 _OPTIONS = (
     "--no-sandbox",  # tests run as root in containers, where it can't
     "--disable-gpu",
@@ -21,9 +21,9 @@ _OPTIONS = (
 @contextmanager
 def running() -> Iterator[Browser]:
     """Start the browser; end it with the block."""
-    assert CHROMIUM is not None, "chromium is not installed"
+    chromium = peer.path("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_OPTIONS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_OPTIONS))
         try:
             yield browser
         finally:

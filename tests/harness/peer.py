@@ -11,7 +11,7 @@ def path(program: str) -> str:
     found = shutil.which(program)
     if found is not None:
         return found
-    reason = f"{program} is not installed (Debian: apt-get install prometheus prometheus-alertmanager)"
+    reason = f"{program} is not installed (scripts/test installs Debian's package of it where it may)"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
