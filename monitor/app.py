@@ -34,6 +34,7 @@ from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, S
 from monitor.store.sqlite import SqliteStore
 from monitor.traces import Traces
 from monitor.upstream import Upstream
+from monitor.usages import Usages
 from monitor.web import markup
 from monitor.web.board import Board
 from monitor.web.internal import internal
@@ -93,7 +94,8 @@ class App:
         self.feed = Feed(lambda: self.pipeline.memory, self.clock)
         self.hour = Hour(self.clock)
         self.templates = markup.templates()
-        self.board = Board(store, self.pipeline, self.feed, self.hour, self.templates, self.clock)
+        self.usages = Usages()
+        self.board = Board(store, self.pipeline, self.feed, self.hour, self.usages, self.templates, self.clock)
         self.pipeline.on_published = self._tell
         self.internal = internal(self, hash_key)
         self.registry.register(self._readings())

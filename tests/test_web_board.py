@@ -130,6 +130,26 @@ async def test_a_burst_of_changes_is_told_in_few_words(app: App) -> None:
     await stream.aclose()
 
 
+async def test_growing_evidence_is_told_less_often_than_a_verdict(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(board, "CALM_SECONDS", 0.5)
+    await app.board.current()
+    stream = app.board.follow(app.board.mark)
+    await anext(stream)
+    started = time.monotonic()
+
+    for serial in range(40):
+        item = payloads.status(f"wamid.{serial}", "failed", time.time(), codes=(368,))
+        await hear(app, payloads.change(NUMBER, statuses=[item]))
+        await asyncio.sleep(0.02)
+    told = await read(stream, "40 events")
+    most = 1 + (time.monotonic() - started) / 0.5
+
+    assert events(told).count("verdict") == 1
+    assert 2 <= events(told).count("pauses") <= most + 1
+    await stream.aclose()
+
+
 async def test_a_pause_that_ends_by_the_clock_is_gone_from_the_page(app: App) -> None:
     ask = {"scope": "all", "actor": "ann", "reason": "a moment", "for": "1s"}
     await post(app, "/v1/pauses", ask)

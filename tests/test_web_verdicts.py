@@ -26,8 +26,8 @@ def pause(scope: str, scope_id: str = "", **more: object) -> Pause:
     return msgspec.structs.replace(made, **more)
 
 
-def over(*pauses: Pause, wabas: dict[str, str] = WABAS) -> Overview:
-    return verdicts.of(standing.of(pauses), wabas, {}, NOW)
+def over(*pauses: Pause, wabas: dict[str, str] = WABAS, quotas: dict[str, float] | None = None) -> Overview:
+    return verdicts.of(standing.of(pauses), wabas, {}, quotas or {}, NOW)
 
 
 def cells(overview: Overview) -> dict[str, tuple[str, ...]]:
@@ -127,12 +127,32 @@ def test_a_pause_is_named_in_words_that_name_no_person(held: Pause, words: str, 
     assert (verdicts.what(held), verdicts.key(held)) == (words, key)
 
 
+@pytest.mark.parametrize(
+    ("share", "state", "title"),
+    [
+        (0.4, SLOWED, "Sending is slowed down for 2 of 3 numbers"),
+        (0.0, PAUSED, "Meta's quota is used up for 2 of 3 numbers"),
+    ],
+)
+def test_meta_s_quota_holds_an_account_s_numbers_too(share: float, state: str, title: str) -> None:
+    overview = over(quotas={"100": share})
+
+    assert (overview.state, overview.title) == (state, title)
+    assert cells(overview) == {"200": (state,) * 4, "201": (state,) * 4, "300": (FREE,) * 4}
+
+
+def test_until_what_stands_is_loaded_the_page_does_not_say_that_sending_is_allowed() -> None:
+    said = verdicts.said(over(), is_loaded=False)
+
+    assert (said["state"], said["title"]) == (PAUSED, "Not known yet: the monitor is starting")
+
+
 def test_ten_thousand_pauses_of_single_people_are_counted_and_few_are_shown() -> None:
     many = [pause("recipient", f"{place:024x}", since=NOW - place) for place in range(10_000)]
     stands: Standing = standing.of(many)
 
     started = time.perf_counter()
-    overview = verdicts.of(stands, WABAS, {}, NOW)
+    overview = verdicts.of(stands, WABAS, {}, {}, NOW)
     seconds = time.perf_counter() - started
 
     assert (len(overview.pauses), overview.hidden) == (verdicts.NARROW_SHOWN, 10_000 - verdicts.NARROW_SHOWN)

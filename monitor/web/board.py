@@ -18,12 +18,15 @@ from monitor.firings import FIRING, is_live
 from monitor.hour import Hour
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Store, StoreUnavailableError
+from monitor.usages import Usages
 from monitor.web import charts, rules, verdicts
+from monitor.web.verdicts import Overview
 
 PARTS = (
     "verdict", "pauses", "restrictions", "numbers", "flags", "hour", "outbox", "alerts", "resends", "rules", "audit",
 )  # fmt: skip
-LOOK_SECONDS = 0.5  # how soon an open page is told of a change, and how often at most
+LOOK_SECONDS = 0.5  # how soon an open page is told that the verdict has changed, and how often at most
+CALM_SECONDS = 2.0  # how often at most it is told of anything else
 SLOW_SECONDS = 5.0  # how often what moves all the time is looked at
 AGED_SECONDS = 10.0  # a reader without JavaScript is shown ages that are at most so old
 HEARTBEAT_SECONDS = 15.0
@@ -55,10 +58,12 @@ class Board:
         pipeline: Pipeline,
         hub: Feed,
         hour: Hour,
+        usages: Usages,
         templates: jinja2.Environment,
         clock: Callable[[], float],
     ) -> None:
         self._store, self._pipeline, self._feed, self._hour, self._clock = store, pipeline, hub, hour, clock
+        self._usages = usages
         self._templates = {name: templates.get_template(f"parts/{name}.html") for name in PARTS}
         self._boot = secrets.token_hex(4)
         self._looking = asyncio.Lock()
@@ -66,7 +71,7 @@ class Board:
         self._changed = asyncio.Event()
         self._is_closed = False
         self._seen: tuple[Any, ...] = ()
-        self._looked_at = self._slow_at = float("-inf")
+        self._told_at = self._slow_at = float("-inf")
         self._next_at = float("inf")
         self.version = 0
         self.followers = 0
@@ -91,29 +96,40 @@ class Board:
         """Look again and again while a page is open."""
         while True:
             await self._wanted.wait()
-            await self.look()
+            await self.look(is_asked=False)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def look(self) -> None:
-        """Render what has changed since the last look; a page that follows is told."""
+    async def look(self, *, is_asked: bool = True) -> None:
+        """Render what has changed since the last look, and tell the pages that follow.
+
+        What is not asked for and leaves the verdict as it was may wait: an incident's evidence grows all the time.
+        """
         async with self._looking:
             now, seen = self._clock(), self._state()
             is_slow_due = now >= self._slow_at + SLOW_SECONDS
             if seen == self._seen and now < self._next_at and not is_slow_due:
                 return
-            found = await self._gathered(now, with_slow=is_slow_due)
+            overview = self._overview(now)
+            if not is_asked and now < self._told_at + CALM_SECONDS and self._is_known("verdict", self._said(overview)):
+                return
+            found = await self._gathered(overview, now, with_slow=is_slow_due)
             changed = [name for name, values in found.items() if not self._is_known(name, values)]
+            self._seen, self._next_at = seen, overview.next_at
+            self._slow_at = now if is_slow_due else self._slow_at
             if changed:
-                self.version += 1
-            for name in changed:
-                self.parts[name] = self._rendered(name, found[name], self.version, now)
-                await asyncio.sleep(0)
-            self._seen = seen
-            if is_slow_due:
-                self._slow_at = now
-            if changed:
-                self._changed.set()
-                self._changed = asyncio.Event()
+                await self._tell({name: found[name] for name in changed}, now)
+
+    async def _tell(self, found: dict[str, dict[str, Any]], now: float) -> None:
+        """Put new parts in their places, all at once: whoever looks meanwhile must not see half of a version."""
+        made: dict[str, Part] = {}
+        for name, values in found.items():
+            made[name] = self._rendered(name, values, self.version + 1, now)
+            await asyncio.sleep(0)
+        self.version += 1
+        self.parts.update(made)
+        self._told_at = now
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def follow(self, mark: str) -> AsyncGenerator[bytes, None]:
         """Yield what has changed since a mark, and then each change; of a slow reader only the newest."""
@@ -156,21 +172,27 @@ class Board:
         data = b"".join(b"data: " + line + b"\n" for line in html.encode("utf-8", "replace").splitlines())
         return Part(values, Markup(html), b"event: " + name.encode() + b"\n" + data + b"\n", version, now)  # noqa: S704
 
-    async def _gathered(self, now: float, *, with_slow: bool) -> dict[str, dict[str, Any]]:
+    def _overview(self, now: float) -> Overview:
+        wabas = self._pipeline.memory.wabas
+        return verdicts.of(self._pipeline.standing, wabas, self._runbooks(), self._quotas(now), now)
+
+    def _said(self, overview: Overview, *, is_stored: bool = True) -> dict[str, Any]:
+        return {**verdicts.said(overview, is_loaded=self._pipeline.is_loaded), "is_stored": is_stored}
+
+    def _runbooks(self) -> dict[str, str]:
+        return {rule.name: rule.runbook for rule in self._pipeline.plan.rules.values() if rule.runbook}
+
+    async def _gathered(self, overview: Overview, now: float, *, with_slow: bool) -> dict[str, dict[str, Any]]:
         """Return the values of each part; without the store, of those that memory knows."""
-        stands, plan, memory = self._pipeline.standing, self._pipeline.plan, self._pipeline.memory
-        runbooks = {rule.name: rule.runbook for rule in plan.rules.values() if rule.runbook}
-        overview = verdicts.of(stands, memory.wabas, runbooks, now)
-        self._next_at = overview.next_at
-        await asyncio.sleep(0)
+        stands = self._pipeline.standing
         try:
             found, is_stored = await self._stored(with_slow=with_slow), True
         except StoreUnavailableError:
             found, is_stored = {name: values for name, values in _UNSTORED.items() if name not in self.parts}, False
         flags = [flag for flag in stands.flags.values() if flag.resolved_at is None]
         found |= {
-            "verdict": {**verdicts.said(overview, is_loaded=self._pipeline.is_loaded), "is_stored": is_stored},
-            "pauses": {"pauses": overview.pauses, "hidden": overview.hidden, "narrow": overview.narrow},
+            "verdict": self._said(overview, is_stored=is_stored),
+            "pauses": verdicts.paused(overview),
             "numbers": {"rows": overview.rows, "free": overview.free, "lanes": [name for name, _ in verdicts.LANES]},
             "restrictions": {
                 "incidents": [
@@ -181,9 +203,9 @@ class Board:
             "flags": {
                 "flags": heapq.nlargest(FLAGS_SHOWN, flags, key=lambda flag: flag.last_at),
                 "count": len(flags),
-                "runbooks": runbooks,
+                "runbooks": self._runbooks(),
             },
-            "rules": {"rules": await self._ruled(now), "hash": plan.hash},
+            "rules": {"rules": await self._ruled(now), "hash": self._pipeline.plan.hash},
         }  # fmt: skip
         if with_slow:
             alerts = [one for one in stands.alerts.values() if alert_ended_at(one, stands.pauses, now) is None]
@@ -201,6 +223,14 @@ class Board:
             "audit": {"audit": (await store.audit("", AUDIT_SHOWN)).items},
         }
         return {**found, "outbox": {"backlog": await store.backlog()}} if with_slow else found
+
+    def _quotas(self, now: float) -> dict[str, float]:
+        """Return which share of an account's sends Meta's quota leaves room for, of those where that is not all."""
+        if not self._usages.is_known:
+            return {}
+        subjects = {waba_id or number for number, waba_id in self._pipeline.memory.wabas.items()}
+        found = {one: self._usages.slowing(one, now) for one in subjects}
+        return {one: slowing.share for one, slowing in found.items() if slowing is not None}
 
     async def _ruled(self, now: float) -> list[dict[str, Any]]:
         """Return the rules with their firings; of these there may be a hundred thousand."""

@@ -34,7 +34,12 @@ class Forms:
     """Shows and reads forms for the browsers of one set of sessions."""
 
     def __init__(
-        self, templates: jinja2.Environment, sessions: Sessions, clock: Callable[[], float], *, is_secure: bool
+        self,
+        templates: jinja2.Environment,
+        sessions: Sessions,
+        clock: Callable[[], float],
+        *,
+        is_secure: Callable[[], bool],
     ) -> None:
         self._templates = templates
         self.sessions = sessions
@@ -56,7 +61,7 @@ class Forms:
     def keep(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
         """Give the browser a cookie that no script reads and no other site makes it send."""
         answer.set_cookie(
-            name, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=self._is_secure
+            name, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=self._is_secure()
         )
 
     async def read(self, request: Request, kind: type[_T]) -> _T:

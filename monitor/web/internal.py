@@ -80,6 +80,7 @@ class Parts(Protocol):
     feed: Feed
     hour: Hour
     board: Board
+    usages: Usages
     templates: jinja2.Environment
 
     @property
@@ -109,9 +110,9 @@ class Parts(Protocol):
 def internal(parts: Parts, hash_key: bytes) -> Access:
     """Return the ASGI application."""
     sessions = Sessions(hash_key, lambda: parts.loaded.operator_tokens, parts.clock)
-    router, usages = _router(parts, sessions, hash_key), Usages()
-    endpoint = _gate(parts, usages, hash_key)
-    proxy = _proxy(parts, endpoint, usages, hash_key)
+    router = _router(parts, sessions, hash_key)
+    endpoint = _gate(parts, hash_key)
+    proxy = _proxy(parts, endpoint, hash_key)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -160,8 +161,12 @@ def _router(parts: Parts, sessions: Sessions, hash_key: bytes) -> Starlette:
 
 def _pages(parts: Parts, acts: Acts, sessions: Sessions, hash_key: bytes) -> list[Route]:
     """Return what people see in a browser."""
-    is_secure = parts.loaded.config.alerts.external_url.startswith("https:")
-    pages = Forms(parts.templates, sessions, parts.clock, is_secure=is_secure)
+    pages = Forms(
+        parts.templates,
+        sessions,
+        parts.clock,
+        is_secure=lambda: parts.loaded.config.alerts.external_url.startswith("https:"),
+    )
     return [
         *StatusPage(parts.board, parts.templates, pages, parts.clock).routes(),
         *Desk(parts.store, parts.pipeline, acts, pages, parts.clock).routes(),
@@ -170,7 +175,7 @@ def _pages(parts: Parts, acts: Acts, sessions: Sessions, hash_key: bytes) -> lis
     ]
 
 
-def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
+def _gate(parts: Parts, hash_key: bytes) -> GateEndpoint:
     """Return the gate over what stands."""
 
     def pauses(ask: Ask) -> Iterable[Pause]:
@@ -188,7 +193,7 @@ def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
         lambda: memory.wabas,
         memory.conversations.is_open,
         hash_key,
-        usages=usages,
+        usages=parts.usages,
         is_loaded=lambda: parts.pipeline.is_loaded,
         on_error=lambda: parts.loaded.config.gate.on_error.model_dump(),
         clock=parts.clock,
@@ -196,7 +201,7 @@ def _gate(parts: Parts, usages: Usages, hash_key: bytes) -> GateEndpoint:
     )
 
 
-def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes) -> Proxy:
+def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
     """Return the egress proxy over the same gate."""
 
     def target() -> Target:
@@ -226,7 +231,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, usages: Usages, hash_key: bytes
 
     def learn_usage(attempt: Attempt, headers: Headers) -> None:
         subject = attempt.waba_id or attempt.phone_number_id
-        for kind, percent in usages.learn(subject, headers, parts.clock()):
+        for kind, percent in parts.usages.learn(subject, headers, parts.clock()):
             waba_id, _ = parts.metrics.sender(attempt.waba_id if kind == ACCOUNT else "", "")
             parts.metrics.graph_usage.of(waba_id, kind).set(percent / 100.0)
 

@@ -66,15 +66,22 @@ class Overview(msgspec.Struct, frozen=True):
     pauses: tuple[Shown, ...]
     hidden: int
     narrow: Mapping[str, int]
+    quotas: tuple[tuple[str, float], ...]
     next_at: float
 
 
-def of(stands: Standing, wabas: Mapping[str, str], runbooks: Mapping[str, str], now: float) -> Overview:
-    """Return the overview of what stands; `runbooks` are the rules' own, `wabas` gives the account of each number."""
+def of(
+    stands: Standing, wabas: Mapping[str, str], runbooks: Mapping[str, str], quotas: Mapping[str, float], now: float
+) -> Overview:
+    """Return the overview of what stands.
+
+    `wabas` gives the account of each number, `runbooks` are the rules' own, `quotas` the share of sends that Meta's
+    quota leaves room for, of accounts where that is not all.
+    """
     wide = [one for one in standing.in_order(stands.wide) if is_in_force(one, now)]
     narrow = [one for here in stands.narrow.values() for one in here.values() if is_in_force(one, now)]
     numbers = {number: waba for number, waba in wabas.items() if DRILL_ACCOUNT not in {number, waba}}
-    rows = _rows(wide, numbers, now)
+    rows = _rows(wide, numbers, quotas, now)
     held = tuple(row for row in rows if any(cell.state != FREE for cell in row.cells))
     reach = Counter(pause_id for row in rows for pause_id in {cell.pause_id for cell in row.cells} if pause_id)
     wide.sort(key=lambda one: _weight(one, now))
@@ -92,6 +99,7 @@ def of(stands: Standing, wabas: Mapping[str, str], runbooks: Mapping[str, str], 
         pauses=shown,
         hidden=len(wide) + len(narrow) - len(shown),
         narrow=Counter(one.scope for one in narrow),
+        quotas=tuple(sorted(quotas.items())),
         next_at=min((at for one in (*wide, *narrow) for at in _turns(one) if at > now), default=float("inf")),
     )
 
@@ -99,14 +107,22 @@ def of(stands: Standing, wabas: Mapping[str, str], runbooks: Mapping[str, str], 
 def said(overview: Overview, *, is_loaded: bool) -> dict[str, Any]:
     """Return what the head of the page says: nothing that each further signal changes, since it is read aloud."""
     lead = overview.lead
-    told: dict[str, Any] = {"is_loaded": is_loaded, "state": overview.state, "title": overview.title, "lead": None}
+    state, title = (overview.state, overview.title) if is_loaded else (PAUSED, "Not known yet: the monitor is starting")
+    told: dict[str, Any] = {"is_loaded": is_loaded, "state": state, "title": title, "lead": None}
     if lead is not None:
         pause = lead.pause
         names = ("id", "since", "until", "until_cleared", "reason", "code")
         told["lead"] = {name: getattr(pause, name) for name in names} | {
             "what": lead.what, "lanes": lead.lanes, "effect": lead.effect, "runbook": lead.runbook, "key": lead.key,
         }  # fmt: skip
+    told["quotas"] = len(overview.quotas)
     return {**told, "more": overview.more, "numbers": len(overview.rows) + len(overview.free)}
+
+
+def paused(overview: Overview) -> dict[str, Any]:
+    """Return what is told of the pauses, and of Meta's quotas."""
+    names = ("pauses", "hidden", "narrow", "quotas")
+    return {name: getattr(overview, name) for name in names}
 
 
 def what(pause: Pause) -> str:
@@ -157,7 +173,7 @@ def _shown(pause: Pause, reach: Mapping[str, int], runbooks: Mapping[str, str], 
     )
 
 
-def _rows(wide: Sequence[Pause], wabas: Mapping[str, str], now: float) -> list[Row]:
+def _rows(wide: Sequence[Pause], wabas: Mapping[str, str], quotas: Mapping[str, float], now: float) -> list[Row]:
     """Return a row for each number, those first that may not send all; the gate decides each but is asked little."""
     of_all = [one for one in wide if one.scope not in {"waba", "phone_number"}]
     by_id: dict[tuple[str, str], list[Pause]] = {}
@@ -174,6 +190,9 @@ def _rows(wide: Sequence[Pause], wabas: Mapping[str, str], now: float) -> list[R
             key = (waba_id, *(one.id for one in found))
             cells = decided.get(key) or _cells(found, number, waba_id, now)
             decided[key] = cells
+        if (share := quotas.get(waba_id or number)) is not None:
+            held = Cell(SLOWED if share else PAUSED)
+            cells = tuple(held if cell.state == FREE else cell for cell in cells)
         rows.append(Row(number, waba_id, cells))
     return sorted(rows, key=lambda row: -sum(cell.state != FREE for cell in row.cells))
 
@@ -191,10 +210,11 @@ def _cells(pauses: Iterable[Pause], number: str, waba_id: str, now: float) -> tu
 def _headline(leading: Sequence[Shown], held: Sequence[Row], numbers: int) -> tuple[str, str]:
     """Return the state and the title: how much may not be sent, over all numbers and lanes."""
     stops = [one for one in leading if not one.effect]
-    if not leading:
+    stopped = sum(any(cell.state == PAUSED for cell in row.cells) for row in held)
+    if not leading and not held:
         return FREE, "Sending is allowed"
-    states = [{cell.state for cell in row.cells} for row in held]
-    stopped = sum(PAUSED in found for found in states)
+    if not stops and stopped:
+        return PAUSED, f"Meta's quota is used up{_of(stopped, numbers)}"
     if not stops:
         return SLOWED, f"Sending is slowed down{_of(len(held), numbers)}"
     of_all = [one for one in stops if one.pause.lane == "all" and one.pause.scope != "category"]

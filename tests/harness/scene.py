@@ -5,7 +5,8 @@ import math
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,21 +31,17 @@ def number(place: int) -> str:
 @contextmanager
 def running(folder: Path, *, is_blocked: bool, numbers: int = NUMBERS, settings: str = "") -> Iterator[str]:
     """Serve the scene on loopback; yield its address."""
-    loop = asyncio.new_event_loop()
-    stopping = asyncio.Event()
-    begun: list[str] = []
-    failed: list[BaseException] = []
-    is_ready = threading.Event()
+    begun: Future[tuple[str, Callable[[], object]]] = Future()
 
     async def serve() -> None:
+        stopping, loop = asyncio.Event(), asyncio.get_running_loop()
         app = _built(folder, settings)
         await app.start()
         await _played(app, is_blocked=is_blocked, numbers=numbers)
-        server = listeners.server(app.internal)
-        bound = listeners.bind("127.0.0.1:0")
+        server, bound = listeners.server(app.internal), listeners.bind("127.0.0.1:0")
         serving = asyncio.ensure_future(server.serve(sockets=[bound]))
-        begun.append(f"http://127.0.0.1:{bound.getsockname()[1]}")
-        is_ready.set()
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        begun.set_result((url, lambda: loop.call_soon_threadsafe(stopping.set)))
         await stopping.wait()
         app.stop()
         server.should_exit = True
@@ -53,20 +50,19 @@ def running(folder: Path, *, is_blocked: bool, numbers: int = NUMBERS, settings:
 
     def run() -> None:
         try:
-            loop.run_until_complete(serve())
-        except BaseException as error:  # noqa: BLE001 (raised where the scene is used)
-            failed.append(error)
-            is_ready.set()
+            asyncio.run(serve())
+        except BaseException as error:
+            if not begun.done():
+                begun.set_exception(error)
+            raise
 
     thread = threading.Thread(target=run)
     thread.start()
+    url, stop = begun.result(SECONDS)
     try:
-        assert is_ready.wait(SECONDS), "the scene is late"
-        if failed:
-            raise failed[0]
-        yield begun[0]
+        yield url
     finally:
-        loop.call_soon_threadsafe(stopping.set)
+        stop()
         thread.join(SECONDS)
 
 
