@@ -277,6 +277,8 @@ class App:
             await asyncio.sleep(PRUNE_SECONDS)
 
     def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        restarts = self.metrics.loop_restarts.of(name.partition(":")[0])
+
         async def run() -> None:
             wait, longest = RESTART_SECONDS
             while True:
@@ -287,7 +289,7 @@ class App:
                     logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
                 except Exception:  # noqa: BLE001 (one around each background loop: log, count, start again)
                     logs.get().exception("loop_failed", loop=name)
-                self.metrics.loop_restarts.of(name.partition(":")[0]).inc()
+                restarts.inc()
                 wait = RESTART_SECONDS[0] if time.monotonic() - started_at > longest else min(wait * 2, longest)
                 await asyncio.sleep(wait)
 

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from monitor import __version__
 from monitor.codes import Catalogue
+from monitor.duplicates import TRIGGERS
+from monitor.messages import ANOMALIES
 from monitor.rules import Rule
 
 OTHER = "other"
@@ -17,6 +19,8 @@ NUMBERS_MOST = 200  # phone number ids with series of their own
 WHOLE_MOST = 50  # of those, how many have all codes pre-created (about 200 series each); the others have the grave ones
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
+DUPLICATES = ("passed", "refused")
+QUARANTINES = ("parse", "evaluate")
 DRILL_STAGES = ("webhook", "gate", "follower", "alertmanager", "release")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
@@ -76,6 +80,8 @@ class Metrics:
             self.deliveries.of(outcome)
         for reason in ("queue_full", "export_failed"):
             self.spans_dropped.of(reason)
+        for stage in QUARANTINES:
+            self.quarantined.of(stage)
 
     def _make_what_meta_says(self) -> None:
         counter, histogram, sender = self._counter, self._histogram, "waba_id phone_number_id"
@@ -223,6 +229,11 @@ class Metrics:
                 self.errors.of(*pair, str(code.code), origin)
         for origin in ("status", "webhook"):
             self.errors.of(*pair, OTHER, origin)
+        for anomaly in ANOMALIES:
+            self.anomalies.of(known, anomaly)
+        for trigger in TRIGGERS:
+            for outcome in DUPLICATES:
+                self.duplicates.of(known, trigger, outcome)
         self.phone_number_info.of(*pair).set(1)
         return pair
 

@@ -51,24 +51,7 @@ class Readings:
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges as they are now."""
         now = self._clock()
-        paused = GaugeMetricFamily(
-            "whatsapp_gate_paused",
-            "1 while sending in the scope is paused.",
-            labels=("scope", "scope_id", "rule", "code"),
-        )
-        series = {
-            (
-                pause.scope,
-                _scope_id(pause),
-                pause.rule,
-                "" if pause.code is None else codes.label(self._catalogue(), pause.code),
-            )
-            for pause in self._pauses()
-            if limit(pause, now) is None
-        }
-        for labels in sorted(series):
-            paused.add_metric(labels, 1)
-        yield paused
+        yield from self._paused(now)
         yield self._throttles(now)
         yield self._probes(now)
         yield self._rule_firings()
@@ -93,6 +76,25 @@ class Readings:
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
         )
+
+    def _paused(self, now: float) -> Iterator[Metric]:
+        labels = ("scope", "scope_id", "rule", "code")
+        paused = GaugeMetricFamily("whatsapp_gate_paused", "1 while sending in the scope is paused.", labels=labels)
+        since = GaugeMetricFamily(
+            "whatsapp_gate_paused_since_timestamp_seconds",
+            "Since when, the longest of those with the same labels.",
+            labels=labels,
+        )
+        begun: dict[tuple[str, str, str, str], float] = {}
+        for pause in self._pauses():
+            if limit(pause, now) is None:
+                code = "" if pause.code is None else codes.label(self._catalogue(), pause.code)
+                key = (pause.scope, _scope_id(pause), pause.rule, code)
+                begun[key] = min(begun.get(key, math.inf), pause.since)
+        for key, at in sorted(begun.items()):
+            paused.add_metric(key, 1)
+            since.add_metric(key, at)
+        yield from (paused, since)
 
     def _throttles(self, now: float) -> Metric:
         slowed = GaugeMetricFamily(

@@ -60,6 +60,16 @@ def test_each_known_code_starts_at_zero_once_a_number_is_seen(world: World) -> N
     assert set(series) == {str(code) for code in codes.catalogue().codes} | {"other"}
 
 
+def test_anomalies_and_duplicates_start_at_zero_once_a_number_is_seen_and_quarantine_at_once(world: World) -> None:
+    assert world.value("whatsapp_monitor_quarantined_total", stage="parse") == 0
+
+    world.hear(status("sent"))
+
+    number = {"phone_number_id": "200"}
+    assert world.value("whatsapp_message_anomalies_total", **number, anomaly="unknown_send") == 0
+    assert world.value("whatsapp_duplicate_sends_total", **number, trigger="repeat", outcome="refused") == 0
+
+
 def test_what_is_new_is_counted_and_what_is_repeated_is_not(world: World) -> None:
     world.hear(status("sent"), status("sent"), status("delivered", 993.0), status("failed", 995.0, code=131026))
     world.hear(status("delivered", 993.0))

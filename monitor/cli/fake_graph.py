@@ -11,6 +11,7 @@ from monitor.listeners import is_loopback, split
 from monitor.tokens import FIELD
 
 BLOCKED = 368
+CALLS_A_PERCENT, PERCENT_MOST = 20, 60  # of the quota that it says is used up; the gate slows down from 80 % on
 
 
 class FakeGraph:
@@ -45,6 +46,11 @@ class FakeGraph:
         self._callback_data[wamid] = str(body.get(FIELD, ""))
         contacts = [{"input": person, "wa_id": person}]
         return 200, {"messaging_product": "whatsapp", "contacts": contacts, "messages": [{"id": wamid}]}
+
+    def usage(self) -> str:
+        """Return what it says of the app's quota."""
+        percent = min(PERCENT_MOST, (self.taken + self.refused) // CALLS_A_PERCENT)
+        return json.dumps({"call_count": percent, "total_time": percent // 2, "total_cputime": percent // 3})
 
     def callback_data(self, wamid: str) -> str:
         """Return what the statuses of a message are to echo, once: it is forgotten then."""
@@ -83,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-App-Usage", self.server.graph.usage())
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

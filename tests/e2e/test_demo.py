@@ -81,6 +81,7 @@ def test_the_simulated_incident_is_counted_flagged_paused_and_released(tmp_path:
             assert int(printed[1]) <= 4  # those under way when it began
             assert flag["sources"]["caller"] == {"nightly-import": 8}
             assert counted.sum("whatsapp_sends_total", outcome="refused") > 5
+            assert 0 < counted.sum("whatsapp_graph_usage_ratio", kind="app") <= 0.6
         assert counted.of("whatsapp_gate_paused") == []
         assert counted.sum("whatsapp_monitor_quarantined_total") == 0
         audit = sidecar.get("/v1/audit").json()["audit"]
