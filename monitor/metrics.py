@@ -267,6 +267,12 @@ class Metrics:
                 cached.remove(label, value)
         return len(gone)
 
+    def prepare_leaks(self, rule: str, scope: str, scope_id: str) -> None:
+        """Start the series of what a pause of senders does not stop at 0, for each number that it covers."""
+        for waba_id, phone_number_id in self._precreated:
+            if scope_id == {"all": "", "waba": waba_id, "phone_number": phone_number_id}.get(scope):
+                self.leaks.of(phone_number_id, rule)
+
     def prepare_rules(self, rules: Iterable[Rule]) -> None:
         """Start the series of the rules in force at 0."""
         for rule in rules:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monitor import actions, aspects, codes, logs
-from monitor.actions import Flag, Incident, Resend
+from monitor.actions import Flag, Incident, Pause, Resend
 from monitor.events import (
     AccountEvent,
     Anomaly,
@@ -179,6 +179,8 @@ def _effects(metrics: Metrics, fact: Fact, now: float) -> None:
         match change:
             case Flag() if change.opened_at == change.last_at and change.resolved_at is None:
                 metrics.flags.of(change.rule).inc()
+            case Pause():
+                metrics.prepare_leaks(change.rule, change.scope, change.scope_id)
             case Resend():
                 _, phone_number_id = metrics.sender(change.waba_id, change.phone_number_id)
                 metrics.resends.of(phone_number_id, _outcome(change)).inc()

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import codes, messages, observe
+from monitor.actions import Pause
 from monitor.events import AccountEvent, ErrorReport, MetaError, MetaEvent, Pricing, Status, Unparsed
 from monitor.exposition import Page
 from monitor.facts import Fact
@@ -109,6 +110,23 @@ def test_a_flood_of_made_up_values_is_bounded_and_counted(world: World) -> None:
     assert len(numbers) == NUMBERS_MOST
     assert (world.value("whatsapp_monitor_labels_dropped_total", label="status") or 0) > 0
     assert (world.value("whatsapp_monitor_labels_dropped_total", label="phone_number_id") or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("scope", "scope_id", "covered"),
+    [("all", "", True), ("waba", "100", True), ("waba", "101", False), ("phone_number", "200", True),
+     ("phone_number", "201", False), ("recipient", "", False)],
+)  # fmt: skip
+def test_leaks_of_the_numbers_that_a_pause_covers_start_at_zero(
+    world: World, scope: str, scope_id: str, covered: bool
+) -> None:
+    world.hear(status("sent"))
+    pause = Pause("p1", scope, scope_id, "all", "policy_block", 368, "", "", 1.0, None, scope)
+
+    observe.facts(world.metrics, None, [Fact(None, 1_000.0, changes=(pause,))], 1_000.0)
+
+    leaks = world.value("whatsapp_gate_leaks_total", phone_number_id="200", rule="policy_block")
+    assert leaks == (0 if covered else None)
 
 
 def test_no_text_can_break_the_page(world: World) -> None:
