@@ -5,50 +5,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests import promql
+from tests import boards, promql
+from tests.boards import DASHBOARDS, ROOT, TITLES, Panel, filled
 
-ROOT = Path(__file__).parents[1]
-DASHBOARDS = ROOT / "dashboards"
 PROVISIONING = DASHBOARDS / "provisioning"
 RUNBOOKS_URL = "https://github.com/whatsapp-monitor/whatsapp-monitor/blob/main/docs/runbooks/"
+UNBOUNDED = {"waba_id", "phone_number_id", "code", "rule", "destination", "campaign", "template", "instance"}
 PROMETHEUS_OWN = {"up", "ALERTS"}
-COUNTERS = ("_total", "_bucket", "_count", "_sum")
-NAMES = ("overview", "rules")
 
 
-def committed(name: str) -> dict[str, Any]:
-    """Return a dashboard as committed."""
-    read: dict[str, Any] = json.loads((DASHBOARDS / f"{name}.json").read_text(encoding="utf-8"))
-    return read
+def every_panel() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("panel", boards.panels(), ids=lambda panel: f"{panel.board}: {panel.title}")
 
 
-def panels() -> dict[str, dict[str, Any]]:
-    """Return the panels of all dashboards by title, rows excepted."""
-    found = [panel for name in NAMES for panel in committed(name)["panels"]]
-    return {panel["title"]: panel for panel in found if panel["type"] != "row"}
-
-
-def variables(name: str) -> dict[str, dict[str, Any]]:
-    """Return a dashboard's variables by name."""
-    return {variable["name"]: variable for variable in committed(name)["templating"]["list"]}
-
-
-def queries(title: str) -> list[str]:
-    """Return a panel's queries as they stand in the dashboard."""
-    return [target["expr"] for target in panels()[title]["targets"]]
-
-
-def filled(query: str) -> str:
-    """Return the query with values in the place of Grafana's variables."""
-    values = {"$__rate_interval": "5m", "$__range": "6h", "$waba_id": ".*", "$phone_number_id": ".*"}
-    for variable, value in values.items():
-        query = query.replace(variable, value)
-    return query
+def every_dashboard() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", TITLES)
 
 
 def test_rebuilding_gives_the_committed_dashboards(tmp_path: Path) -> None:
@@ -60,50 +35,30 @@ def test_rebuilding_gives_the_committed_dashboards(tmp_path: Path) -> None:
     kept = {path.name: path.read_bytes() for path in DASHBOARDS.glob("*.json")}
     assert done.returncode == 0, done.stderr
     assert built == kept, "run `python -m dashboards.src` and commit what it writes"
+    assert {f"{name}.json" for name in TITLES} == kept.keys()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_dashboard()
 def test_the_json_is_sorted_indented_and_ends_with_a_newline(name: str) -> None:
     text = (DASHBOARDS / f"{name}.json").read_text(encoding="utf-8")
 
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_dashboard()
 def test_a_dashboard_has_an_address_that_stays(name: str) -> None:
-    found = committed(name)
+    found = boards.committed(name)
 
-    assert (found["uid"], found["title"]) == (f"whatsapp-{name}", f"WhatsApp {name}")
-    assert found["tags"]
+    assert (found["uid"], found["title"]) == (f"whatsapp-{name}", TITLES[name])
+    assert found["tags"] == ["whatsapp", "whatsapp-monitor"]
+    assert found["description"].endswith(".")
     assert found.get("id") is None
     assert "__inputs" not in found
 
 
-def test_the_data_source_is_a_variable_that_every_panel_and_query_takes() -> None:
-    wanted = {"type": "prometheus", "uid": "${datasource}"}
-
-    users = [*panels().values(), *(target for panel in panels().values() for target in panel["targets"])]
-
-    for name in NAMES:
-        source = variables(name)["datasource"]
-        assert (source["type"], source["query"]) == ("datasource", "prometheus")
-    assert all(user["datasource"] == wanted for user in users)
-
-
-@pytest.mark.parametrize("name", ["waba_id", "phone_number_id"])
-def test_senders_are_chosen_by_a_variable_that_takes_several_and_all(name: str) -> None:
-    variable = variables("overview")[name]
-
-    selector = variable["query"].removeprefix("label_values(").removesuffix(f", {name})")
-    assert variable["multi"]
-    assert variable["includeAll"]
-    assert variable["datasource"]["uid"] == "${datasource}"
-    assert {one.metric for one in promql.selected(filled(selector))} <= promql.exported_metrics()
-
-
-@pytest.mark.parametrize("name", NAMES)
+@every_dashboard()
 def test_panels_have_numbers_and_titles_of_their_own_and_do_not_overlap(name: str) -> None:
-    found = committed(name)["panels"]
+    found = boards.committed(name)["panels"]
 
     cells = [
         (x, y)
@@ -117,74 +72,135 @@ def test_panels_have_numbers_and_titles_of_their_own_and_do_not_overlap(name: st
     assert max(x for x, _ in cells) < 24
 
 
-@pytest.mark.parametrize("title", panels())
-def test_a_panel_has_a_title_a_description_a_unit_and_queries(title: str) -> None:
-    panel = panels()[title]
+@every_dashboard()
+def test_rows_of_panels_leave_no_hole(name: str) -> None:
+    places = [panel["gridPos"] for panel in boards.committed(name)["panels"]]
 
-    assert title
-    assert panel["description"].endswith(".")
-    assert panel["fieldConfig"]["defaults"]["unit"]
-    assert panel["targets"]
-    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    for y in {place["y"] for place in places}:
+        row = [place for place in places if place["y"] == y]
+        assert sum(place["w"] for place in row) == 24, y
+        assert len({place["h"] for place in row}) == 1, y
 
 
-@pytest.mark.parametrize("title", panels())
-def test_a_panel_selects_only_metrics_that_exist(title: str) -> None:
-    selected = [one for query in queries(title) for one in promql.selected(filled(query))]
+@every_panel()
+def test_a_panel_selects_only_metrics_that_exist(panel: Panel) -> None:
+    selected = [one for query in panel.queries for one in promql.selected(filled(query))]
 
     assert selected
     assert {one.metric for one in selected} <= promql.exported_metrics() | PROMETHEUS_OWN
 
 
-@pytest.mark.parametrize("title", panels())
-def test_a_panel_takes_counters_only_inside_rate_or_increase(title: str) -> None:
-    selected = [one for query in queries(title) for one in promql.selected(filled(query))]
+def test_annotations_and_variables_select_only_metrics_that_exist() -> None:
+    others = [query for place, query in boards.queries() if "annotation" in place or "variable" in place]
 
-    counters = [one for one in selected if one.metric.endswith(COUNTERS)]
+    selected = [one for query in others for one in promql.selected(filled(query))]
 
-    assert {one.function for one in counters} <= {"rate", "increase"}
-
-
-@pytest.mark.parametrize("title", panels())
-def test_a_panel_takes_rates_over_the_rate_interval_and_totals_over_the_time_range(title: str) -> None:
-    wanted = "$__range" if panels()[title]["type"] == "bargauge" else "$__rate_interval"
-
-    for query in queries(title):
-        functions = {one.function for one in promql.selected(filled(query))}
-
-        ranges = set(re.findall(r"\[(.+?)\]", query))
-        assert ranges == ({wanted} if functions & {"rate", "increase"} else set())
+    assert {one.metric for one in selected} <= promql.exported_metrics()
 
 
-def test_links_lead_to_the_status_page_the_runbooks_and_pages_that_exist() -> None:
-    links = {link["title"]: link["url"] for name in NAMES for link in committed(name)["links"]}
-    runbooks = [link["url"] for panel in panels().values() for link in panel.get("links", [])]
+def test_every_metric_of_ours_has_a_panel() -> None:
+    shown = {
+        one.metric for panel in boards.panels() for query in panel.queries for one in promql.selected(filled(query))
+    }
 
-    pages = [ROOT / "docs" / "runbooks" / url.removeprefix(RUNBOOKS_URL) for url in runbooks]
+    families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in promql.exported_metrics()}
+    missing = families - {re.sub(r"_(bucket|count|sum)$", "", name) for name in shown}
 
-    assert links["Status page"] == "${status_page}/"
-    assert (links["Overview"], links["Rules"]) == tuple(f"/d/whatsapp-{name}" for name in NAMES)
-    assert links["Runbooks"].endswith("/docs/runbooks")
-    assert runbooks
-    assert all(page.is_file() for page in pages)
+    assert missing == {
+        "whatsapp_account_review_change_timestamp_seconds",  # the band itself shows when it changed
+        "whatsapp_messaging_limit_change_timestamp_seconds",
+        "whatsapp_monitor_config_last_reload_success_timestamp_seconds",  # an annotation
+        "whatsapp_phone_number_info",  # the variables
+        "whatsapp_template_quality_change_timestamp_seconds",
+    }
+
+
+@pytest.mark.parametrize("name", ["overview", "phone-number", "errors", "gate"])
+def test_whether_sending_is_allowed_and_since_when_stand_top_left(name: str) -> None:
+    first, second = [panel for panel in boards.panels() if panel.board == name][:2]
+
+    shown = {one.metric for query in first.queries for one in promql.selected(filled(query))}
+
+    assert [(one.title, one.json["gridPos"]["y"]) for one in (first, second)] == [("Sending", 1), ("Paused since", 1)]
+    assert first.json["gridPos"]["x"] == 0
+    assert shown >= {"whatsapp_gate_paused", "whatsapp_gate_probing", "whatsapp_gate_throttled_per_second"}
+    assert {one["text"] for mapping in first.json["fieldConfig"]["defaults"]["mappings"]
+            for one in mapping["options"].values()} == {"Allowed", "Throttled", "Probing", "Paused"}  # fmt: skip
+
+
+@every_panel()
+def test_a_panel_of_many_series_is_cut(panel: Panel) -> None:
+    for target in panel.json["targets"]:
+        many = UNBOUNDED & set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
+
+        assert not many or re.match(r"(topk|bottomk)\(", target["expr"])
+
+
+@every_dashboard()
+def test_pauses_reloads_and_drills_are_marked(name: str) -> None:
+    marks = {one["name"]: one for one in boards.annotations(name)}
+
+    metrics = {title: {one.metric for one in promql.selected(filled(mark["expr"]))} for title, mark in marks.items()}
+
+    assert metrics == {
+        "Pauses": {"whatsapp_gate_paused"},
+        "Reloads": {"whatsapp_monitor_config_last_reload_success_timestamp_seconds"},
+        "Drills": {"whatsapp_drill_timestamp_seconds"},
+    }
+    assert all(mark["enable"] and mark["datasource"]["uid"] == "${datasource}" for mark in marks.values())
+    assert [name for name, mark in marks.items() if mark.get("useValueForTime")] == ["Reloads", "Drills"]
+
+
+def test_exemplars_lead_from_the_times_of_messages_to_their_traces() -> None:
+    asked = {panel.title for panel in boards.panels() for target in panel.json["targets"] if target.get("exemplar")}
+    (source, *_) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
+    (tempo,) = yaml.safe_load((PROVISIONING / "datasources" / "tempo.yml").read_text())["datasources"]
+
+    (destination,) = source["jsonData"]["exemplarTraceIdDestinations"]
+
+    assert asked == {"Time to delivery", "Time to delivery by category", "Time until read"}
+    assert (destination["name"], destination["datasourceUid"]) == ("trace_id", tempo["uid"])
+    assert tempo["type"] == "tempo"
+
+
+@every_dashboard()
+def test_links_lead_to_the_other_dashboards_the_status_page_and_the_runbooks(name: str) -> None:
+    links = {link["title"]: link for link in boards.committed(name)["links"]}
+
+    others = links["WhatsApp dashboards"]
+
+    assert (others["type"], others["tags"], others["asDropdown"]) == ("dashboards", ["whatsapp-monitor"], True)
+    assert (others["includeVars"], others["keepTime"]) == (True, True)
+    assert links["Status page"]["url"] == "${status_page}/"
+    assert links["Runbooks"]["url"].endswith("/docs/runbooks")
+
+
+def test_panels_lead_to_runbooks_that_exist_and_to_the_status_page() -> None:
+    links = [link for panel in boards.panels() for link in panel.json.get("links", [])]
+
+    pages = {link["url"] for link in links if link["title"].startswith("Runbook: ")}
+
+    assert {link["url"] for link in links} - pages == {"${status_page}/"}
+    assert all((ROOT / "docs" / "runbooks" / url.removeprefix(RUNBOOKS_URL)).is_file() for url in pages)
+
+
+def test_every_alert_has_a_panel_that_leads_to_its_runbook() -> None:
+    rules = yaml.safe_load((ROOT / "rules" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    alerts = {rule["alert"] for group in rules for rule in group["rules"]}
+
+    linked = {link["title"] for panel in boards.panels() for link in panel.json.get("links", [])}
+
+    assert {f"Runbook: {alert}" for alert in alerts} <= linked
 
 
 def test_the_rules_dashboard_shows_what_fires_what_is_throttled_and_what_came_too_late() -> None:
-    titles = [panel["title"] for panel in committed("rules")["panels"][1:7]]
+    first = [panel for panel in boards.panels() if panel.board == "rules"][:6]
 
-    shown = {one.metric for title in titles for query in queries(title) for one in promql.selected(filled(query))}
+    shown = {one.metric for panel in first for query in panel.queries for one in promql.selected(filled(query))}
 
     assert shown == {
+        "whatsapp_monitor_build_info",
         "whatsapp_monitor_rule_firings",
         "whatsapp_gate_throttled_per_second",
         "whatsapp_monitor_rule_late_events_total",
     }
-
-
-def test_the_provisioning_files_load_a_prometheus_and_the_dashboards() -> None:
-    source = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))
-    provider = yaml.safe_load((PROVISIONING / "dashboards" / "whatsapp-monitor.yml").read_text(encoding="utf-8"))
-
-    assert source["apiVersion"] == provider["apiVersion"] == 1
-    assert [one["type"] for one in source["datasources"]] == ["prometheus"]
-    assert [one["options"]["path"] for one in provider["providers"]] == ["/var/lib/grafana/dashboards/whatsapp-monitor"]

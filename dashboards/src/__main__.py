@@ -6,9 +6,17 @@ With a FOLDER the dashboards are written there, and nothing else.
 import sys
 from pathlib import Path
 
-from dashboards.src import alerting, overview, panels, rules
+from dashboards.src import alerting, campaigns, errors, gate, overview, panels, phone_number, rules, sidecar
 
-DASHBOARDS = {"overview.json": overview.build, "rules.json": rules.build}
+DASHBOARDS = {
+    "overview.json": overview.build,
+    "phone-number.json": phone_number.build,
+    "errors.json": errors.build,
+    "campaigns.json": campaigns.build,
+    "gate.json": gate.build,
+    "rules.json": rules.build,
+    "monitor.json": sidecar.build,
+}
 
 
 def main(folder: Path) -> None:

@@ -1,15 +1,11 @@
 """The dashboard "WhatsApp overview": may we send, do messages arrive, and does the monitor keep up."""
 
-from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as dashboard_model
 
-from dashboards.src import panels
+from dashboards.src import board, panels, queries, standing
 from dashboards.src.panels import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW
+from dashboards.src.queries import NUMBER, SENDER, failed_share, in_range, or_zero, per_second, quantile, series
 
-UID = "whatsapp-overview"
-JOB = 'job="whatsapp-monitor"'
-SENDER = 'waba_id=~"$waba_id", phone_number_id=~"$phone_number_id"'
-NUMBER = 'phone_number_id=~"$phone_number_id"'
 STATUS_COLORS = {"sent": BLUE, "delivered": GREEN, "read": PURPLE, "failed": RED}
 OUTCOME_COLORS = {
     "accepted": GREEN,
@@ -24,119 +20,112 @@ OUTCOME_COLORS = {
 
 def build() -> dashboard_model.Dashboard:
     """Return the dashboard, the same for the same source."""
-    builder = dashboard.Dashboard("WhatsApp overview").uid(UID).tags(["whatsapp", "whatsapp-monitor"])
-    builder = builder.description("WhatsApp Cloud API webhooks as whatsapp-monitor sees them.").editable()
-    builder = builder.tooltip(dashboard_model.DashboardCursorSync.CROSSHAIR).time("now-6h", "now").refresh("30s")
-    builder = builder.timezone("browser").annotations([])
-    for variable in _variables():
-        builder = builder.with_variable(variable)
-    for link in panels.common_links():
-        builder = builder.link(link)
-    for title, row in (
-        ("Now", _now()),
+    rows = [
+        ("Now", [standing.sending(), standing.since(), standing.why(), standing.monitor(), *_now(), standing.course()]),
         ("Messages", _messages()),
-        ("Decisions", _decisions()),
-        ("Webhooks", _webhooks()),
-        ("The monitor itself", _monitor()),
-    ):
-        builder = builder.with_row(dashboard.Row(title))
-        for panel in row:
-            builder = builder.with_panel(panel)
-    return panels.numbered(builder.build())
-
-
-def _variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable | dashboard.TextBoxVariable]:
-    return [
-        panels.data_source(),
-        _choice("waba_id", "Account (WABA)", "label_values(whatsapp_phone_number_info, waba_id)"),
-        _choice(
-            "phone_number_id",
-            "Phone number",
-            'label_values(whatsapp_phone_number_info{waba_id=~"$waba_id"}, phone_number_id)',
-        ),
-        panels.status_page(),
+        ("Trouble", _trouble()),
     ]
+    description = "May we send, do messages arrive, does the monitor keep up: the page to open first."
+    return board.build("overview", "WhatsApp overview", description, rows, variables=board.senders())
 
 
-def _choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
-    """Return a variable of label values; All is `.*`, so that series without the label's value count too."""
-    variable = dashboard.QueryVariable(name).label(label).query(query).definition(query).datasource(panels.DATASOURCE)
-    variable = variable.multi(True).include_all(True).all_value(".*")
-    variable = variable.current(dashboard_model.VariableOption(selected=True, text=["All"], value=["$__all"]))
-    variable = variable.refresh(dashboard_model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    return variable.sort(dashboard_model.VariableSort.NATURAL_ASC)
+def deliveries(span: int) -> panels.AnyPanel:
+    """Return the webhook requests by what became of them."""
+    panel = panels.stack(
+        "Deliveries by outcome",
+        "Webhook requests per second, by what became of them.",
+        "reqps",
+        [(per_second("whatsapp_monitor_deliveries_total", by="outcome"), "{{outcome}}")],
+        span=span,
+    )
+    alerts = ("WhatsAppWebhooksSilent", "WhatsAppSignatureFailures", "WhatsAppMonitorJournalUnavailable")
+    return panels.linked(panels.paint(panel, OUTCOME_COLORS), *alerts)
+
+
+def statuses(span: int) -> panels.AnyPanel:
+    """Return what becomes of messages, over time."""
+    query = per_second("whatsapp_statuses_total", SENDER, by="status")
+    panel = panels.lines("Statuses", "Statuses of sent messages per second.", "mps", [(query, "{{status}}")], span=span)
+    return panels.linked(panels.paint(panel, STATUS_COLORS), "WhatsAppDeliveryBudgetBurns")
 
 
 def _now() -> list[panels.AnyPanel]:
+    leaked = or_zero(in_range("whatsapp_gate_leaks_total", NUMBER))
+    pending = f"sum(max by (phone_number_id) ({series('whatsapp_resends_pending', NUMBER)}))"
+    flags = f"sum(max by (rule) ({series('whatsapp_flags_open')}))"
+    oldest = f"max({series('whatsapp_monitor_outbox_oldest_seconds')})"
     return [
-        panels.link_runbooks(
-            panels.state(
-                "Monitor",
-                "Whether Prometheus reaches every replica of the monitor. While it is down nothing here moves.",
-                (f"min(up{{{JOB}}}) or vector(0)", "up"),
-                {"0": ("Down", RED), "1": ("Up", GREEN)},
-            ),
-            "WhatsAppMonitorDown",
-        ),
-        panels.link_runbooks(
-            panels.number(
-                "Sending paused",
-                "Pauses of whole senders in force. The gate denies what they cover.",
+        panels.linked(
+            panels.present(
+                "Sent though paused",
+                "Messages in the time range that left although a pause was in force: somebody does not ask the gate.",
                 "short",
-                (
-                    "count(max by (scope, scope_id, rule, code) "
-                    '(whatsapp_gate_paused{scope=~"all|waba|phone_number"}) == 1) or vector(0)',
-                    "pauses",
-                ),
+                (leaked, "leaks"),
                 [(1, RED)],
             ),
-            "WhatsAppSendingPaused",
+            "WhatsAppGateLeaks",
         ),
-        panels.number(
-            "Flags open",
-            "Flags that nobody has resolved.",
-            "short",
-            ("sum(max by (rule) (whatsapp_flags_open)) or vector(0)", "flags"),
-            [(1, ORANGE)],
+        panels.linked(
+            panels.number(
+                "Failed",
+                "Share of the messages that came to an end that failed.",
+                "percentunit",
+                (failed_share(), "failed"),
+                [(0.05, YELLOW), (0.1, RED)],
+                empty="No messages",
+            ),
+            "WhatsAppFailureRatioHigh",
+            "WhatsAppDeliveryBudgetBurns",
         ),
-        panels.link_runbooks(
+        panels.linked(
+            panels.number(
+                "Flags open",
+                "Flags that nobody has resolved.",
+                "short",
+                (or_zero(flags), "flags"),
+                [(1, ORANGE)],
+            ),
+            "WhatsAppDuplicateBurst",
+        ),
+        panels.linked(
             panels.number(
                 "Resends pending",
-                "Expired messages that the application has not sent again yet.",
+                "Messages that the application has not sent again yet.",
                 "short",
-                (f"sum(max by (phone_number_id) (whatsapp_resends_pending{{{NUMBER}}})) or vector(0)", "resends"),
+                (or_zero(pending), "resends"),
                 [(1, YELLOW), (1000, ORANGE)],
             ),
             "WhatsAppResendsPending",
         ),
-        panels.number(
-            "Webhook lag, p99",
-            "From Meta's timestamp to our receipt, over all fields.",
-            "s",
-            (_quantile(0.99, "whatsapp_webhook_lag_seconds"), "p99"),
-            [(60, YELLOW), (300, RED)],
+        panels.linked(
+            panels.number(
+                "Webhook lag, p99",
+                "From Meta's timestamp to our receipt, over all fields.",
+                "s",
+                (quantile(0.99, "whatsapp_webhook_lag_seconds"), "p99"),
+                [(60, YELLOW), (300, RED)],
+                empty="No webhooks",
+            ),
+            "WhatsAppWebhookLagHigh",
         ),
-        panels.number(
-            "Oldest in the outbox",
-            "Age of the oldest thing that waits to reach its destination for the first time.",
-            "s",
-            ("max(whatsapp_monitor_outbox_oldest_seconds) or vector(0)", "oldest"),
-            [(60, YELLOW), (300, RED)],
+        panels.linked(
+            panels.number(
+                "Oldest in the outbox",
+                "Age of the oldest thing that waits to reach its destination for the first time.",
+                "s",
+                (or_zero(oldest), "oldest"),
+                [(60, YELLOW), (300, RED)],
+            ),
+            "WhatsAppMonitorOutboxOld",
         ),
     ]
 
 
 def _messages() -> list[panels.AnyPanel]:
-    statuses = f"sum by (status) (rate(whatsapp_statuses_total{{{SENDER}}}[$__rate_interval]))"
-    errors = f"60 * sum by (code, origin) (rate(whatsapp_errors_total{{{SENDER}}}[$__rate_interval])) > 0"
-    received = f"sum by (message_type) (rate(whatsapp_messages_received_total{{{SENDER}}}[$__rate_interval]))"
-    delivery = ("whatsapp_delivery_seconds", NUMBER)
-    funnel = [
-        (f'sum(increase(whatsapp_statuses_total{{{SENDER}, status="{status}"}}[$__range]))', status)
-        for status in STATUS_COLORS
-    ]
+    failures = queries.highest("60 * " + per_second("whatsapp_errors_total", SENDER, by="code, origin") + " > 0")
+    funnel = [(in_range("whatsapp_statuses_total", SENDER, f'status="{status}"'), status) for status in STATUS_COLORS]
     return [
-        panels.link_runbooks(
+        panels.linked(
             panels.paint(
                 panels.bars(
                     "Delivery funnel",
@@ -149,158 +138,46 @@ def _messages() -> list[panels.AnyPanel]:
             ),
             "WhatsAppFailureRatioHigh",
         ),
-        panels.paint(
-            panels.lines(
-                "Statuses",
-                "Statuses of sent messages per second.",
-                "mps",
-                [(statuses, "{{status}}")],
-            ),
-            STATUS_COLORS,
-        ),
-        panels.link_runbooks(
+        statuses(8),
+        panels.linked(
             panels.stack(
                 "Failures by code",
-                "Errors per minute that Meta reported, by code and by where they stood. The series of known codes "
-                "start at 0 when a phone number is first seen; the first error of any other series is invisible to "
-                "rate(), here too. WhatsAppPolicyBlock sees it.",
+                "Errors per minute that Meta reported, the most frequent eight by code and by where they stood. Series "
+                "of known codes start at 0 when a phone number is first seen; the first error of any other series is "
+                "invisible to rate(), here too.",
                 "cpm",
-                [(errors, "{{code}} ({{origin}})")],
+                [(failures, "{{code}} ({{origin}})")],
             ),
             "WhatsAppPolicyBlock",
             "WhatsAppFailureRatioHigh",
         ),
-        panels.lines(
-            "Time to delivery",
-            "From sent to delivered, by Meta's clock. Exemplars lead to the message's trace.",
-            "s",
-            [(_quantile(0.5, *delivery), "p50"), (_quantile(0.99, *delivery), "p99")],
-            exemplars=True,
-            span=12,
-        ),
-        panels.lines(
-            "Messages received",
-            "Messages from customers per second, by type.",
-            "mps",
-            [(received, "{{message_type}}")],
-            span=12,
-        ),
     ]
 
 
-def _decisions() -> list[panels.AnyPanel]:
-    reaction = "whatsapp_monitor_reaction_seconds"
-    checks = "sum by (verdict, reason) (rate(whatsapp_gate_checks_total[$__rate_interval]))"
+def _trouble() -> list[panels.AnyPanel]:
+    enforced = series("whatsapp_monitor_rule_firings", 'state="firing"', 'mode="enforce"')
+    firing = 'ALERTS{job=~"$job", alertname=~"WhatsApp.+", alertstate="firing"}'
+    alerts = panels.rows(
+        "Alerts firing",
+        "Alerts of rules/prometheus/alerts.yml that fire now; empty also where that file is not loaded.",
+        f"count by (alertname, severity) ({firing})",
+        {"alertname": "Alert", "severity": "Severity"},
+        "Nothing fires",
+        value="Number",
+        span=8,
+    )
+    rules = panels.rows(
+        "Rules firing",
+        "Rules that are enforced and fire now, and in how many groups.",
+        f"max by (rule) ({enforced}) > 0",
+        {"rule": "Rule"},
+        "Nothing fires",
+        value="Groups",
+        span=8,
+    )
+    runbook = f"{panels.RUNBOOKS}/${{__value.text}}.md"
     return [
-        panels.link_runbooks(
-            panels.rows(
-                "Paused senders",
-                "Every pause in force now: what it covers, the rule that placed it and Meta's code.",
-                "max by (scope, scope_id, rule, code) (whatsapp_gate_paused) == 1",
-                {"scope": "Scope", "scope_id": "Id", "rule": "Rule", "code": "Code"},
-                "Nothing is paused",
-            ),
-            "WhatsAppSendingPaused",
-        ),
-        panels.rows(
-            "Alerts firing",
-            "Alerts of rules/prometheus/alerts.yml that fire now; empty also where that file is not loaded.",
-            'max by (alertname, severity) (ALERTS{alertname=~"WhatsApp.+", alertstate="firing"})',
-            {"alertname": "Alert", "severity": "Severity"},
-            "Nothing fires",
-        ),
-        panels.link_runbooks(
-            panels.lines(
-                "Flags open by rule",
-                "Flags that nobody has resolved.",
-                "short",
-                [("max by (rule) (whatsapp_flags_open)", "{{rule}}")],
-            ),
-            "WhatsAppDuplicateBurst",
-        ),
-        panels.stack(
-            "Gate checks by verdict",
-            "Answers of the gate per second. `deny` names the scope of the pause.",
-            "reqps",
-            [(checks, "{{verdict}}: {{reason}}")],
-        ),
-        panels.lines(
-            "Reaction time",
-            "From the webhook's receipt to the commit of the action that it caused.",
-            "s",
-            [
-                (_quantile(0.5, reaction, by="action"), "{{action}} p50"),
-                (_quantile(0.99, reaction, by="action"), "{{action}} p99"),
-            ],
-        ),
+        panels.linked(panels.link_cells(alerts, "Alert", "Runbook", runbook)),
+        panels.linked(panels.link_cells(rules, "Rule", "Runbook", runbook)),
+        deliveries(8),
     ]
-
-
-def _webhooks() -> list[panels.AnyPanel]:
-    lag = "whatsapp_webhook_lag_seconds"
-    outcomes = "sum by (outcome) (rate(whatsapp_monitor_deliveries_total[$__rate_interval]))"
-    return [
-        panels.link_runbooks(
-            panels.lines(
-                "Webhook lag",
-                "From Meta's timestamp to our receipt, by field. Meta's timestamps are whole seconds.",
-                "s",
-                [
-                    (_quantile(0.5, lag, by="field"), "{{field}} p50"),
-                    (_quantile(0.99, lag, by="field"), "{{field}} p99"),
-                ],
-                span=12,
-            ),
-            "WhatsAppWebhookLagHigh",
-        ),
-        panels.link_runbooks(
-            panels.paint(
-                panels.stack(
-                    "Deliveries by outcome",
-                    "Webhook requests per second, by what became of them.",
-                    "reqps",
-                    [(outcomes, "{{outcome}}")],
-                    span=12,
-                ),
-                OUTCOME_COLORS,
-            ),
-            "WhatsAppWebhooksSilent",
-            "WhatsAppSignatureFailures",
-            "WhatsAppMonitorJournalUnavailable",
-        ),
-    ]
-
-
-def _monitor() -> list[panels.AnyPanel]:
-    return [
-        panels.link_runbooks(
-            panels.lines(
-                "Journal lag",
-                "Journal entries that the pipeline has not acted upon yet.",
-                "short",
-                [("max by (instance) (whatsapp_monitor_journal_lag_events)", "{{instance}}")],
-            ),
-            "WhatsAppMonitorJournalLag",
-        ),
-        panels.lines(
-            "Outbox pending",
-            "What waits to leave, by destination; alerts stay here while they are active.",
-            "short",
-            [("max by (destination) (whatsapp_monitor_outbox_pending)", "{{destination}}")],
-        ),
-        panels.link_runbooks(
-            panels.lines(
-                "Outbox oldest",
-                "Age of the oldest thing that waits to reach its destination for the first time.",
-                "s",
-                [("max by (destination) (whatsapp_monitor_outbox_oldest_seconds)", "{{destination}}")],
-            ),
-            "WhatsAppMonitorOutboxOld",
-        ),
-    ]
-
-
-def _quantile(quantile: float, histogram: str, matchers: str = "", *, by: str = "") -> str:
-    labels = f"{by}, le" if by else "le"
-    series = f"{histogram}_bucket{{{matchers}}}" if matchers else f"{histogram}_bucket"
-    return f"histogram_quantile({quantile}, sum by ({labels}) (rate({series}[$__rate_interval])))"

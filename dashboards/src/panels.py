@@ -4,7 +4,17 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as dashboard_model
@@ -13,76 +23,82 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 RUNBOOKS = "https://github.com/whatsapp-monitor/whatsapp-monitor/blob/main/docs/runbooks"
 DATASOURCE = common_model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "#8e8e8e"
-_HEIGHT = 8
-_STAT_HEIGHT = 4
+UNKNOWN = "Unknown"
+HEIGHT, STAT_HEIGHT = 8, 4
 
-AnyPanel = stat.Panel | timeseries.Panel | bargauge.Panel | table.Panel
-_P = TypeVar("_P", stat.Panel, timeseries.Panel, bargauge.Panel, table.Panel)
+AnyPanel = stat.Panel | timeseries.Panel | bargauge.Panel | table.Panel | statetimeline.Panel
+_P = TypeVar("_P", stat.Panel, timeseries.Panel, bargauge.Panel, table.Panel, statetimeline.Panel)
 Query = tuple[str, str]
 """A PromQL expression and the legend of its series."""
-
-
-def data_source() -> dashboard.DatasourceVariable:
-    """Return the variable that names the Prometheus."""
-    return dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
-
-
-def status_page() -> dashboard.TextBoxVariable:
-    """Return the variable that holds the address of the status page."""
-    variable = dashboard.TextBoxVariable("status_page").label("Status page")
-    variable = variable.description("Where your browser reaches the monitor's internal listener")
-    return variable.default_value("http://127.0.0.1:9368")
-
-
-def common_variables() -> list[dashboard.DatasourceVariable | dashboard.TextBoxVariable]:
-    """Return the variables of a dashboard that is about no single sender."""
-    return [data_source(), status_page()]
-
-
-def common_links() -> list[dashboard.DashboardLink]:
-    """Return the links that every dashboard has."""
-    return [
-        link("Status page", "${status_page}/"),
-        link("Runbooks", RUNBOOKS.replace("/blob/", "/tree/")),
-        link("Overview", "/d/whatsapp-overview"),
-        link("Rules", "/d/whatsapp-rules"),
-    ]
-
-
-def numbered(built: dashboard_model.Dashboard) -> dashboard_model.Dashboard:
-    """Give each panel and row a number of its own."""
-    for index, panel_or_row in enumerate(built.panels or [], start=1):
-        panel_or_row.id_val = index
-    return built
+Names = dict[str, tuple[str, str]]
+"""Text and colour of each value."""
 
 
 def number(
-    title: str, description: str, unit: str, query: Query, steps: Sequence[tuple[float, str]], *, span: int = 4
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    steps: Sequence[tuple[float, str]],
+    *,
+    span: int = 4,
+    height: int = STAT_HEIGHT,
+    empty: str = UNKNOWN,
 ) -> stat.Panel:
-    """Return one big number, coloured by thresholds from green upwards."""
+    """Return one big number over its recent course, coloured by thresholds from green upwards."""
     panel = stat.Panel().thresholds(_thresholds(steps)).graph_mode(common_model.BigValueGraphMode.AREA)
-    panel = panel.color_mode(common_model.BigValueColorMode.VALUE).reduce_options(_last())
-    return _describe(panel, title, description, unit, [query]).span(span).height(_STAT_HEIGHT)
+    panel = panel.color_mode(common_model.BigValueColorMode.VALUE).reduce_options(_last()).no_value(empty)
+    return _describe(panel, title, description, unit, [query]).span(span).height(height)
+
+
+def present(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    steps: Sequence[tuple[float, str]],
+    *,
+    span: int = 4,
+    height: int = STAT_HEIGHT,
+    empty: str = UNKNOWN,
+) -> stat.Panel:
+    """Return one big number as it is at the end of the time range: what is over by then is not shown."""
+    panel = stat.Panel().thresholds(_thresholds(steps)).graph_mode(common_model.BigValueGraphMode.NONE)
+    panel = panel.color_mode(common_model.BigValueColorMode.VALUE).reduce_options(_last()).no_value(empty)
+    return _describe(panel, title, description, unit, [query], instant=True).span(span).height(height)
 
 
 def state(
-    title: str, description: str, query: Query, names: dict[str, tuple[str, str]], *, span: int = 4
+    title: str,
+    description: str,
+    query: Query,
+    names: Names,
+    *,
+    span: int = 4,
+    height: int = STAT_HEIGHT,
+    empty: str = UNKNOWN,
 ) -> stat.Panel:
-    """Return one word: `names` maps the query's values to text and colour."""
-    results = {
-        value: dashboard_model.ValueMappingResult(text=text, color=color, index=index)
-        for index, (value, (text, color)) in enumerate(names.items())
-    }
-    panel = stat.Panel().mappings([dashboard_model.ValueMap(options=results)]).reduce_options(_last())
-    panel = panel.color_mode(common_model.BigValueColorMode.VALUE).graph_mode(common_model.BigValueGraphMode.NONE)
-    return _describe(panel, title, description, "none", [query]).span(span).height(_STAT_HEIGHT)
+    """Return one word for how it is at the end of the time range, on its colour."""
+    panel = stat.Panel().mappings(_mappings(names)).reduce_options(_last()).no_value(empty)
+    panel = panel.color_mode(common_model.BigValueColorMode.BACKGROUND).graph_mode(common_model.BigValueGraphMode.NONE)
+    return _describe(panel, title, description, "none", [query], instant=True).span(span).height(height)
+
+
+def timeline(
+    title: str, description: str, queries: Sequence[Query], names: Names, *, span: int = 24, height: int = HEIGHT
+) -> statetimeline.Panel:
+    """Return a band over time for each series, in the colours of its values."""
+    panel = statetimeline.Panel().mappings(_mappings(names)).fill_opacity(80).line_width(0).row_height(0.8)
+    panel = panel.show_value(common_model.VisibilityMode.NEVER).merge_values(True)
+    panel = panel.legend(_legend()).tooltip(_tooltip())
+    return _describe(panel, title, description, "none", queries).span(span).height(height)
 
 
 def bars(title: str, description: str, unit: str, queries: Sequence[Query], *, span: int = 8) -> bargauge.Panel:
     """Return horizontal bars of totals over the whole time range."""
     panel = bargauge.Panel().orientation(common_model.VizOrientation.HORIZONTAL).reduce_options(_last())
     panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).min(0)
-    return _describe(panel, title, description, unit, queries, instant=True).span(span).height(_HEIGHT)
+    return _describe(panel, title, description, unit, queries, instant=True).span(span).height(HEIGHT)
 
 
 def lines(
@@ -101,31 +117,69 @@ def stack(title: str, description: str, unit: str, queries: Sequence[Query], *, 
 
 
 def rows(
-    title: str, description: str, query: str, columns: dict[str, str], empty: str, *, value: str = "", span: int = 12
+    title: str,
+    description: str,
+    query: str,
+    columns: dict[str, str],
+    empty: str,
+    *,
+    value: str = "",
+    value_unit: str = "short",
+    span: int = 12,
+    height: int = HEIGHT,
 ) -> table.Panel:
     """Return a table of the series that exist now: `columns` maps labels to headings, in order.
 
     `value` is the heading of their value, which is left out where there is none.
     """
     shown = {**columns, "Value": value} if value else columns
-    target = (
-        prometheus.Dataquery().expr(query).instant().format(PromQueryFormat.TABLE).ref_id("A").datasource(DATASOURCE)
-    )
-    organize = dashboard_model.DataTransformerConfig(
-        id_val="organize",
-        options={
-            "excludeByName": {"Time": True} if value else {"Time": True, "Value": True},
-            "indexByName": {label: index for index, label in enumerate(shown)},
-            "renameByName": shown,
-        },
-    )
-    panel = table.Panel().with_target(target).with_transformation(organize).no_value(empty)
-    return _describe(panel, title, description, "none", []).span(span).height(_HEIGHT)
+    hidden = {"Time": True} if value else {"Time": True, "Value": True}
+    panel = table.Panel().with_target(_listed(query, "A")).with_transformation(_organized(shown, hidden))
+    panel = panel.no_value(empty).override_by_name(value or "Value", [_set("unit", value_unit)])
+    return _describe(panel, title, description, "none", []).span(span).height(height)
+
+
+def matrix(
+    title: str,
+    description: str,
+    queries: dict[str, tuple[str, str]],
+    columns: dict[str, str],
+    empty: str,
+    *,
+    span: int = 24,
+) -> table.Panel:
+    """Return a table with a column for each query, its unit beside it, and a row for each set of labels."""
+    panel = table.Panel().no_value(empty)
+    letters = {heading: chr(ord("A") + index) for index, heading in enumerate(queries)}
+    for heading, (query, unit) in queries.items():
+        panel = panel.with_target(_listed(query, letters[heading]))
+        panel = panel.override_by_name(heading, [_set("unit", unit)])
+    headings = {**columns, **{f"Value #{letter}": heading for heading, letter in letters.items()}}
+    merge = dashboard_model.DataTransformerConfig(id_val="merge", options={})
+    panel = panel.with_transformation(merge).with_transformation(_organized(headings, {"Time": True}))
+    return _describe(panel, title, description, "none", []).span(span).height(HEIGHT)
+
+
+def color_column(panel: table.Panel, heading: str, names: Names) -> table.Panel:
+    """Show a column's values as words on their colours."""
+    background = {"type": "color-background", "mode": "basic"}
+    mappings = json.loads(json.dumps(_mappings(names), cls=JSONEncoder))
+    return panel.override_by_name(heading, [_set("mappings", mappings), _set("custom.cellOptions", background)])
+
+
+def link_cells(panel: table.Panel, heading: str, title: str, url: str) -> table.Panel:
+    """Make a column's cells lead somewhere; `${__value.text}` in the address is what stands in the cell."""
+    return panel.override_by_name(heading, [_set("links", [{"title": title, "url": url, "targetBlank": True}])])
+
+
+def linked(panel: _P, *alerts: str) -> _P:
+    """Put links to the runbooks of these alerts or rules on the panel, and one to the status page."""
+    return panel.links(_runbooks(alerts, link("Status page", "${status_page}/")))
 
 
 def link_runbooks(panel: _P, *alerts: str) -> _P:
-    """Put links to the runbooks of these alerts on the panel."""
-    return panel.links([link(f"Runbook: {alert}", f"{RUNBOOKS}/{alert}.md") for alert in alerts])
+    """Put links to the runbooks of these alerts or rules on the panel."""
+    return panel.links(_runbooks(alerts))
 
 
 def link(title: str, url: str) -> dashboard.DashboardLink:
@@ -157,11 +211,8 @@ def _over_time(
     *,
     exemplars: bool = False,
 ) -> timeseries.Panel:
-    legend = common.VizLegendOptions().show_legend(True).placement(common_model.LegendPlacement.BOTTOM)
-    tooltip = common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI)
-    panel = panel.legend(legend.display_mode(common_model.LegendDisplayMode.LIST).calcs([]))
-    panel = panel.tooltip(tooltip.sort(common_model.SortOrder.DESCENDING))
-    return _describe(panel, title, description, unit, queries, exemplars=exemplars).span(span).height(_HEIGHT)
+    panel = panel.legend(_legend()).tooltip(_tooltip())
+    return _describe(panel, title, description, unit, queries, exemplars=exemplars).span(span).height(HEIGHT)
 
 
 def _describe(
@@ -181,6 +232,43 @@ def _describe(
             target = target.exemplar(True)
         panel = panel.with_target(target.instant() if instant else target.range())
     return panel.title(title).description(description).unit(unit).datasource(DATASOURCE)
+
+
+def _listed(query: str, letter: str) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query).instant().format(PromQueryFormat.TABLE)
+    return target.ref_id(letter).datasource(DATASOURCE)
+
+
+def _organized(headings: dict[str, str], hidden: dict[str, bool]) -> dashboard_model.DataTransformerConfig:
+    order = {label: index for index, label in enumerate(headings)}
+    options = {"excludeByName": hidden, "indexByName": order, "renameByName": headings}
+    return dashboard_model.DataTransformerConfig(id_val="organize", options=options)
+
+
+def _set(name: str, value: object) -> dashboard_model.DynamicConfigValue:
+    return dashboard_model.DynamicConfigValue(id_val=name, value=value)
+
+
+def _runbooks(names: Sequence[str], *others: dashboard.DashboardLink) -> list[Builder[dashboard_model.DashboardLink]]:
+    return [*(link(f"Runbook: {name}", f"{RUNBOOKS}/{name}.md") for name in names), *others]
+
+
+def _mappings(names: Names) -> list[dashboard_model.ValueMapping]:
+    results = {
+        value: dashboard_model.ValueMappingResult(text=text, color=color, index=index)
+        for index, (value, (text, color)) in enumerate(names.items())
+    }
+    return [dashboard_model.ValueMap(options=results)]
+
+
+def _legend() -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().show_legend(True).placement(common_model.LegendPlacement.BOTTOM)
+    return legend.display_mode(common_model.LegendDisplayMode.LIST).calcs([])
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    tooltip = common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI)
+    return tooltip.sort(common_model.SortOrder.DESCENDING)
 
 
 def _thresholds(steps: Sequence[tuple[float, str]]) -> dashboard.ThresholdsConfig:
