@@ -36,8 +36,8 @@ def build(
 
 def senders() -> list[Variable]:
     """Return the variables that choose accounts and phone numbers; all is `.*`, so series without one count too."""
-    known = queries.series("whatsapp_phone_number_info")
-    of_account = queries.series("whatsapp_phone_number_info", queries.ACCOUNT)
+    known = queries.series("whatsapp_phone_number_info", queries.REAL)
+    of_account = queries.series("whatsapp_phone_number_info", queries.ACCOUNT, queries.REAL)
     return [
         choice("waba_id", "Account (WABA)", f"label_values({known}, waba_id)", ".*"),
         choice("phone_number_id", "Phone number", f"label_values({of_account}, phone_number_id)", ".*"),

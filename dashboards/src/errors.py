@@ -6,6 +6,7 @@ from dashboards.src import board, panels, standing
 from dashboards.src.panels import BLUE, GREEN, ORANGE, PURPLE, RED, YELLOW
 from dashboards.src.queries import (
     ACCOUNT,
+    REAL,
     SENDER,
     failed_share,
     grown,
@@ -17,7 +18,6 @@ from dashboards.src.queries import (
 )
 
 CODES = "https://github.com/whatsapp-monitor/whatsapp-monitor/blob/main/docs/error-codes.md"
-REAL = 'waba_id!="whatsapp-monitor-drill"'
 REVIEWS = {"1": ("Approved", GREEN), "2": ("Under review", YELLOW), "3": ("Rejected", RED)}
 RESTRICTED = {"0": ("Free", GREEN), "1": ("Restricted", RED)}
 

@@ -121,9 +121,9 @@ def _pipeline() -> list[panels.AnyPanel]:
     return [
         panels.stack(
             "Events by kind",
-            "Events read from deliveries per second, copies included: the eight most frequent kinds.",
+            "Events read from deliveries per second, copies included: the five most frequent kinds.",
             "eps",
-            [(highest(kinds), "{{kind}}")],
+            [(highest(kinds, 5), "{{kind}}")],
         ),
         panels.linked(
             panels.lines(

@@ -37,6 +37,12 @@ class Prometheus:
         found: list[dict[str, Any]] = self._api("query", query=expression)["result"]
         return found
 
+    def range(self, expression: str, start: float, end: float, step: float = 1.0) -> list[dict[str, Any]]:
+        """Return the series of a query over time, each with its values."""
+        asked = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
+        found: list[dict[str, Any]] = self._api("query_range", query=expression, **asked)["result"]
+        return found
+
     def firing(self, alert: str) -> list[dict[str, Any]]:
         """Return the label sets under which an alert fires."""
         return [
