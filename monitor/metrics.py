@@ -20,6 +20,7 @@ WHOLE_MOST = 50  # of those, how many have all codes pre-created (about 200 seri
 VALUES_MOST = 64  # of any other label that Meta or a user can make up
 STATUSES = ("sent", "delivered", "read", "failed", "played", "deleted", "warning")
 DUPLICATES = ("passed", "refused")
+WITNESSES = ("status", "webhook", "message", "send", "account")
 QUARANTINES = ("parse", "evaluate")
 DRILL_STAGES = ("webhook", "gate", "follower", "alertmanager", "release")
 OUTCOMES = (
@@ -223,12 +224,16 @@ class Metrics:
         for status in STATUSES:
             self.statuses.of(*pair, status)
         for code in self.catalogue.codes.values():
-            if not is_early and code.kind not in _GRAVE:
+            is_grave = code.kind in _GRAVE
+            if not is_early and not is_grave:
                 continue
-            for origin in _PRECREATED_ORIGINS.intersection(code.seen_in) or {"status"}:
+            origins = _PRECREATED_ORIGINS.intersection(code.seen_in)
+            for origin in origins | {"status"} if is_grave or not origins else origins:
                 self.errors.of(*pair, str(code.code), origin)
         for origin in ("status", "webhook"):
             self.errors.of(*pair, OTHER, origin)
+        for witness in WITNESSES:
+            self.incidents.of(pair[0], witness)
         for anomaly in ANOMALIES:
             self.anomalies.of(known, anomaly)
         for trigger in TRIGGERS:

@@ -69,6 +69,7 @@ def test_anomalies_and_duplicates_start_at_zero_once_a_number_is_seen_and_quaran
     number = {"phone_number_id": "200"}
     assert world.value("whatsapp_message_anomalies_total", **number, anomaly="unknown_send") == 0
     assert world.value("whatsapp_duplicate_sends_total", **number, trigger="repeat", outcome="refused") == 0
+    assert world.value("whatsapp_incidents_total", waba_id="100", witness="account") == 0
 
 
 def test_what_is_new_is_counted_and_what_is_repeated_is_not(world: World) -> None:
@@ -180,3 +181,5 @@ def test_only_the_first_numbers_have_all_codes_prepared_and_others_the_grave_one
 
     assert (prepared("20", "131026"), prepared("259", "131026")) == (True, False)
     assert (prepared("20", "368"), prepared("259", "368")) == (True, True)
+    status = {"waba_id": "100", "phone_number_id": "20", "origin": "status"}
+    assert world.value("whatsapp_errors_total", **status, code="506") == 0  # though Meta documents it elsewhere

@@ -134,7 +134,9 @@ class _Play:
                 )
                 self._status(number, item)
         if self._chance.random() < 0.1:
-            self._post(payloads.change(number, messages=[payloads.message(self._wamid(), now, sender=recipient)]))
+            self._post(
+                payloads.change(number, messages=[payloads.message(f"{self._wamid()}.in", now, sender=recipient)])
+            )
 
     def _send(
         self, number: str, recipient: str, category: str, caller: str = "simulated-app", callback_data: str = "app"
