@@ -68,7 +68,7 @@ def _now() -> list[panels.AnyPanel]:
                 "Policy blocks (368)",
                 "How often Meta answered with code 368 in the time range. Every send during a block makes it worse.",
                 "short",
-                (in_range("whatsapp_errors_total", SENDER, REAL, 'code="368"'), "368"),
+                (in_range("whatsapp_errors_total", SENDER, 'code="368"'), "368"),
                 [(1, RED)],
                 span=5,
                 height=standing.HEIGHT,
@@ -99,7 +99,7 @@ def _errors() -> list[panels.AnyPanel]:
     table = panels.rows(
         "Errors in the time range",
         "The twenty most frequent, by Meta's code and by where they stood. The code leads to its meaning and advice.",
-        f"sort_desc(topk(20, {listed} > 0))",
+        f"sort_desc(topk(20, round({listed}) > 0))",
         {"code": "Code", "origin": "Origin"},
         "No errors",
         value="Number",
@@ -170,6 +170,7 @@ def _code(code: str) -> str:
 def _policy() -> list[panels.AnyPanel]:
     restricted = series("whatsapp_account_restricted", ACCOUNT)
     ends = series("whatsapp_account_restriction_end_timestamp_seconds", ACCOUNT)
+    restrictions = f"max by (waba_id, restriction) ({restricted})"
     events = grown("whatsapp_account_events_total", ACCOUNT, by="field")
     witnesses = in_range("whatsapp_incidents_total", ACCOUNT, REAL, by="witness")
     return [
@@ -187,8 +188,7 @@ def _policy() -> list[panels.AnyPanel]:
             "Restrictions over time",
             "When Meta restricted an account, by what it forbade.",
             [
-                (highest(f"max by (waba_id, restriction) ({restricted})"), "{{waba_id}} {{restriction}}"),
-                (_free(), "none"),
+                (or_zero(highest(restrictions), "restriction"), "{{waba_id}} {{restriction}}"),
             ],
             RESTRICTED,
             span=8,
@@ -224,10 +224,6 @@ def _policy() -> list[panels.AnyPanel]:
             "WhatsAppDuplicateBurst",
         ),
     ]
-
-
-def _free() -> str:
-    return f"0 * max({series('whatsapp_monitor_build_info')})"
 
 
 def _reviews() -> str:

@@ -130,7 +130,7 @@ def _stands() -> list[panels.AnyPanel]:
                 f"min by (scope, scope_id, rule) ({slowed})",
                 {"scope": "Scope", "scope_id": "Id", "rule": "Rule"},
                 "Nothing is throttled",
-                value="Messages per second",
+                value="Messages/s",
                 span=8,
             ),
             "throughput_exceeded",

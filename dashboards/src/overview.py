@@ -44,7 +44,8 @@ def deliveries(span: int) -> panels.AnyPanel:
 
 def statuses(span: int) -> panels.AnyPanel:
     """Return what becomes of messages, over time."""
-    query = per_second("whatsapp_statuses_total", SENDER, by="status")
+    shown = f'status=~"{"|".join(STATUS_COLORS)}"'
+    query = per_second("whatsapp_statuses_total", SENDER, shown, by="status")
     panel = panels.lines("Statuses", "Statuses of sent messages per second.", "mps", [(query, "{{status}}")], span=span)
     return panels.linked(panels.paint(panel, STATUS_COLORS), "WhatsAppDeliveryBudgetBurns")
 

@@ -65,6 +65,8 @@ def present(
     """Return one big number as it is at the end of the time range: what is over by then is not shown."""
     panel = stat.Panel().thresholds(_thresholds(steps)).graph_mode(common_model.BigValueGraphMode.NONE)
     panel = panel.color_mode(common_model.BigValueColorMode.VALUE).reduce_options(_last()).no_value(empty)
+    if unit == "short":
+        panel = panel.decimals(0)  # counts are whole, though increases over a range are not
     return _describe(panel, title, description, unit, [query], instant=True).span(span).height(height)
 
 
@@ -98,6 +100,8 @@ def bars(title: str, description: str, unit: str, queries: Sequence[Query], *, s
     """Return horizontal bars of totals over the whole time range."""
     panel = bargauge.Panel().orientation(common_model.VizOrientation.HORIZONTAL).reduce_options(_last())
     panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).min(0)
+    if unit == "short":
+        panel = panel.decimals(0)
     return _describe(panel, title, description, unit, queries, instant=True).span(span).height(HEIGHT)
 
 

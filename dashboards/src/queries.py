@@ -3,8 +3,8 @@
 OWN = 'job=~"$job", instance=~"$instance"'
 ACCOUNT = 'waba_id=~"$waba_id"'
 NUMBER = 'phone_number_id=~"$phone_number_id"'
-SENDER = f"{ACCOUNT}, {NUMBER}"
-REAL = 'waba_id!="whatsapp-monitor-drill"'
+REAL = 'waba_id!="whatsapp-monitor-drill"'  # a drill is played of an account that nobody has
+SENDER = f"{ACCOUNT}, {REAL}, {NUMBER}"
 SENDERS = 'scope=~"all|waba|phone_number", scope_id=~"$waba_id|$phone_number_id|", scope_id!="whatsapp-monitor-drill"'
 """What covers a chosen sender as a whole: the empty id is that of everything, and a drill's account is nobody's."""
 

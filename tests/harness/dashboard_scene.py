@@ -26,7 +26,7 @@ WABA_ID = "100000000000001"
 BUSY, QUIET = "200000000000001", "200000000000002"
 RULES = "override: [{name: throughput_exceeded, mode: enforce}]\n"
 MESSAGES = {
-    "time_to_live": {"authentication": "3s"},
+    "time_to_live": {"authentication": "3s", "other": "3s"},
     "buffer": "1s",
     "settle": "1s",
     "silent_after": "3s",
@@ -46,7 +46,6 @@ class Played(NamedTuple):
 @contextlib.contextmanager
 def played(directory: Path) -> Iterator[Played]:
     """Play the scene, and yield it while its Prometheus may be asked."""
-    start = time.time()
     graph = f"127.0.0.1:{ports.free()}"
     (directory / "own.yml").write_text(RULES, encoding="utf-8")
     with Collector() as collector, Target() as application, Target() as refusing:
@@ -65,22 +64,25 @@ def played(directory: Path) -> Iterator[Played]:
             meta.of(sidecar) as sender,
         ):
             sidecar.start()
+            patience.until(lambda: prometheus.query("whatsapp_monitor_build_info"), seconds=20, every=0.2)
+            start = time.time()
             with Gate(sidecar.web_url, name="app-1"), _traffic(sidecar, graph) as traffic:
-                patience.until(
-                    lambda: sidecar.metric("whatsapp_statuses_total", status="sent") > 0, seconds=20, every=0.2
-                )
-                _statements(sender)
-                _oddities(sidecar, sender)
+                patience.until(lambda: sidecar.metric("whatsapp_statuses_total", status="sent"), seconds=20, every=0.2)
+                _statements(sender, is_trouble=False)
                 _drilled(sidecar)
-                patience.until(lambda: _pauses(sidecar), seconds=20)
-                time.sleep(1.5)
+                _oddities(sidecar, sender)
+                patience.until(lambda: "policy_block" in _pausing(sidecar), seconds=20)
                 refusing.status = 200
+                time.sleep(3)
                 _leaks(sender, "leak")
+                _statements(sender, is_trouble=True)
                 assert sidecar.reload().status == 200
                 assert traffic.wait(60) == 0
                 _second_block(sidecar, sender)
+                time.sleep(3)
+                _leaks(sender, "leak again")
                 patience.until(lambda: prometheus.firing("WhatsAppSendingPaused"), seconds=20)
-                time.sleep(4)  # a few scrapes of how it stands now
+                time.sleep(3)  # a few scrapes of how it stands now
             yield Played(prometheus, start, time.time())
 
 
@@ -97,24 +99,22 @@ def _traffic(sidecar: Sidecar, graph: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _statements(sender: Meta) -> None:
-    """Let Meta say something of everything that it speaks of."""
+def _statements(sender: Meta, *, is_trouble: bool) -> None:
+    """Let Meta say something of everything that it speaks of, good or bad."""
     now = time.time()
-    names = {"message_template_id": 7, "message_template_name": "spring_offer", "message_template_language": "en_US"}
-    other = {**names, "message_template_id": 8, "message_template_name": "parcel_on_its_way"}
-    number = {"display_phone_number": "15550000000"}
+    template = {"message_template_id": 7, "message_template_name": "spring_offer", "message_template_language": "en_US"}
+    other = {**template, "message_template_id": 8, "message_template_name": "winter_sale"}
+    number = {"display_phone_number": "15550000000", "max_daily_conversations_per_business": "TIER_1K"}
     restriction = {"restriction_type": "RESTRICTED_ADD_PHONE_NUMBER_ACTION", "expiration": int(now) + 3 * 86400}
+    restricted = {"event": "ACCOUNT_RESTRICTION", "restriction_info": [restriction]}
     for field, value in (
-        (
-            "phone_number_quality_update",
-            {**number, "event": "FLAGGED", "max_daily_conversations_per_business": "TIER_1K"},
-        ),
-        ("message_template_status_update", {**names, "event": "APPROVED"}),
-        ("message_template_status_update", {**other, "event": "PAUSED"}),
-        ("message_template_quality_update", {**names, "new_quality_score": "YELLOW"}),
-        ("message_template_quality_update", {**other, "new_quality_score": "RED"}),
+        ("phone_number_quality_update", {**number, "event": "FLAGGED" if is_trouble else "UNFLAGGED"}),
+        ("message_template_status_update", {**template, "event": "APPROVED"}),
+        ("message_template_status_update", {**other, "event": "PAUSED" if is_trouble else "APPROVED"}),
+        ("message_template_quality_update", {**template, "new_quality_score": "YELLOW" if is_trouble else "GREEN"}),
+        ("message_template_quality_update", {**other, "new_quality_score": "RED" if is_trouble else "YELLOW"}),
         ("account_review_update", {"decision": "APPROVED"}),
-        ("account_update", {"event": "ACCOUNT_RESTRICTION", "restriction_info": [restriction]}),
+        ("account_update", restricted if is_trouble else {"event": "VERIFIED_ACCOUNT"}),
     ):
         change = {"field": field, "value": value}
         assert sender.post(payloads.delivery(change, waba_id=WABA_ID, time=now)).status == 200
@@ -140,9 +140,10 @@ def _drilled(sidecar: Sidecar) -> None:
     sidecar.command("drill", "368", *where)
 
 
-def _pauses(sidecar: Sidecar) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = sidecar.get("/v1/pauses").json()["pauses"]
-    return found
+def _pausing(sidecar: Sidecar) -> set[str]:
+    """Return the rules that pause something now, the drill's account excepted."""
+    pauses = sidecar.get("/v1/pauses").json()["pauses"]
+    return {one["rule"] for one in pauses if one["scope_id"] == WABA_ID}
 
 
 def _leaks(sender: Meta, name: str) -> None:
@@ -164,4 +165,3 @@ def _second_block(sidecar: Sidecar, sender: Meta) -> None:
     ]
     assert sender.statuses(*duplicates, number=QUIET).status == 200
     assert sender.error(368, number=QUIET, waba_id=WABA_ID).status == 200
-    _leaks(sender, "leak again")

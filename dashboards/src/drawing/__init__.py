@@ -1,0 +1,1 @@
+"""Pictures of the dashboards, drawn from their JSON and from what a Prometheus answers."""
