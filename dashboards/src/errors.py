@@ -1,5 +1,6 @@
 """The dashboard "WhatsApp errors and policy": what fails and why, and what Meta has against the account."""
 
+from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import dashboard as dashboard_model
 
 from dashboards.src import board, panels, standing
@@ -41,7 +42,7 @@ def build() -> dashboard_model.Dashboard:
     """Return the dashboard, the same for the same source."""
     rows = [
         ("Now", [standing.sending(), standing.since(), *_now()]),
-        ("Errors", _errors()),
+        ("Errors", [*_errors(), *_graver()]),
         ("Policy", _policy()),
     ]
     description = "What fails and with which code, and what Meta has against the account."
@@ -94,9 +95,8 @@ def _now() -> list[panels.AnyPanel]:
 
 def _errors() -> list[panels.AnyPanel]:
     codes = per_second("whatsapp_errors_total", SENDER, by="code")
-    origins = per_second("whatsapp_errors_total", SENDER, by="origin")
     listed = in_range("whatsapp_errors_total", SENDER, by="code, origin")
-    table = panels.rows(
+    listing = panels.rows(
         "Errors in the time range",
         "The twenty most frequent, by Meta's code and by where they stood. The code leads to its meaning and advice.",
         f"sort_desc(topk(20, round({listed}) > 0))",
@@ -115,7 +115,7 @@ def _errors() -> list[panels.AnyPanel]:
             ),
             "WhatsAppFailureRatioHigh",
         ),
-        panels.link_cells(table, "Code", "What it means", CODES),
+        panels.link_cells(listing, "Code", "What it means", CODES),
         panels.linked(
             panels.lines(
                 "Failed, by account",
@@ -125,6 +125,12 @@ def _errors() -> list[panels.AnyPanel]:
             ),
             "WhatsAppFailureRatioHigh",
         ),
+    ]
+
+
+def _graver() -> list[panels.AnyPanel]:
+    origins = per_second("whatsapp_errors_total", SENDER, by="origin")
+    return [
         panels.lines(
             "Errors by origin",
             "Where Meta told them, per minute: status of a message, webhook without one, a customer's message, the "
@@ -174,16 +180,7 @@ def _policy() -> list[panels.AnyPanel]:
     events = grown("whatsapp_account_events_total", ACCOUNT, by="field")
     witnesses = in_range("whatsapp_incidents_total", ACCOUNT, REAL, by="witness")
     return [
-        panels.rows(
-            "Restrictions in force",
-            "What Meta forbids an account, and when it says that this ends; no end where it says none.",
-            f"1000 * max by (waba_id, restriction) ({ends}) or 0 * max by (waba_id, restriction) ({restricted})",
-            {"waba_id": "Account", "restriction": "Restriction"},
-            "Nothing is restricted",
-            value="Ends",
-            value_unit="dateTimeAsIso",
-            span=8,
-        ),
+        panels.name_cells(_restrictions(restricted, ends), "Ends", {"0": ("No end told", ORANGE)}),
         panels.timeline(
             "Restrictions over time",
             "When Meta restricted an account, by what it forbade.",
@@ -233,3 +230,16 @@ def _reviews() -> str:
 
     approved, pending, rejected = held("APPROVED"), held("PENDING|DEFERRED|other"), held("REJECTED")
     return f"max by (waba_id) ({approved} or 2 * ({pending}) or 3 * ({rejected}))"
+
+
+def _restrictions(restricted: str, ends: str) -> table.Panel:
+    return panels.rows(
+        "Restrictions in force",
+        "What Meta forbids an account, and when it says that this ends; no end where it says none.",
+        f"1000 * max by (waba_id, restriction) ({ends}) or 0 * max by (waba_id, restriction) ({restricted})",
+        {"waba_id": "Account", "restriction": "Restriction"},
+        "Nothing is restricted",
+        value="Ends",
+        value_unit="dateTimeAsIso",
+        span=8,
+    )

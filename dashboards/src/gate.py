@@ -41,8 +41,8 @@ def build() -> dashboard_model.Dashboard:
     rows = [
         ("Now", [standing.sending(), standing.since(), standing.why(15), *_now()]),
         ("What stands", _stands()),
-        ("Gate and proxy", _gate()),
-        ("Duplicates and resends", _duplicates()),
+        ("Gate and proxy", [*_gate(), *_slipped()]),
+        ("Duplicates and resends", [*_duplicates(), *_aftermath()]),
     ]
     description = "What is paused, throttled or probed, what the gate answers, what slipped through, what came twice."
     return board.build("gate", "WhatsApp gate and duplicates", description, rows, variables=board.senders())
@@ -139,8 +139,6 @@ def _stands() -> list[panels.AnyPanel]:
 
 
 def _gate() -> list[panels.AnyPanel]:
-    usage = series("whatsapp_graph_usage_ratio", ACCOUNT)
-    reaction, leaks = "whatsapp_monitor_reaction_seconds", grown("whatsapp_gate_leaks_total", NUMBER, by="rule")
     checks = per_second("whatsapp_gate_checks_total", by="verdict")
     denials = per_second("whatsapp_gate_checks_total", 'verdict="deny"', by="reason, via")
     sends = per_second("whatsapp_sends_total", NUMBER, by="outcome")
@@ -157,7 +155,7 @@ def _gate() -> list[panels.AnyPanel]:
                 "Why the gate denies",
                 "Denials per second by reason, asked over HTTP (check) or by the proxy: the eight most frequent.",
                 "reqps",
-                [(or_zero(highest(denials), "reason"), "{{reason}} ({{via}})")],
+                [(or_zero(highest(denials), "reason"), "{{reason}} {{via}}")],
             ),
             "WhatsAppSendingPaused",
         ),
@@ -174,6 +172,13 @@ def _gate() -> list[panels.AnyPanel]:
             ),
             "policy_block",
         ),
+    ]
+
+
+def _slipped() -> list[panels.AnyPanel]:
+    usage = series("whatsapp_graph_usage_ratio", ACCOUNT)
+    reaction, leaks = "whatsapp_monitor_reaction_seconds", grown("whatsapp_gate_leaks_total", NUMBER, by="rule")
+    return [
         panels.linked(
             panels.lines(
                 "Sent though paused, by rule",
@@ -206,8 +211,6 @@ def _duplicates() -> list[panels.AnyPanel]:
     triggers = grown("whatsapp_duplicate_sends_total", NUMBER, by="trigger")
     outcomes = in_range("whatsapp_duplicate_sends_total", NUMBER, by="outcome")
     rejected = per_second("whatsapp_errors_total", SENDER, 'code="506"', by="phone_number_id")
-    flags = f"max by (rule) ({series('whatsapp_flags_open')})"
-    resends = grown("whatsapp_resends_total", NUMBER, by="outcome")
     return [
         panels.linked(
             panels.paint(
@@ -243,6 +246,13 @@ def _duplicates() -> list[panels.AnyPanel]:
             "WhatsAppDuplicateBurst",
             "duplicate_burst",
         ),
+    ]
+
+
+def _aftermath() -> list[panels.AnyPanel]:
+    flags = f"max by (rule) ({series('whatsapp_flags_open')})"
+    resends = grown("whatsapp_resends_total", NUMBER, by="outcome")
+    return [
         panels.linked(
             panels.lines(
                 "Flags open by rule",

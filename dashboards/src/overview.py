@@ -21,7 +21,18 @@ OUTCOME_COLORS = {
 def build() -> dashboard_model.Dashboard:
     """Return the dashboard, the same for the same source."""
     rows = [
-        ("Now", [standing.sending(), standing.since(), standing.why(), standing.monitor(), *_now(), standing.course()]),
+        (
+            "Now",
+            [
+                standing.sending(),
+                standing.since(),
+                standing.why(),
+                standing.monitor(),
+                *_now(),
+                *_waiting(),
+                standing.course(),
+            ],
+        ),
         ("Messages", _messages()),
         ("Trouble", _trouble()),
     ]
@@ -52,9 +63,7 @@ def statuses(span: int) -> panels.AnyPanel:
 
 def _now() -> list[panels.AnyPanel]:
     leaked = or_zero(in_range("whatsapp_gate_leaks_total", NUMBER))
-    pending = f"sum(max by (phone_number_id) ({series('whatsapp_resends_pending', NUMBER)}))"
     flags = f"sum(max by (rule) ({series('whatsapp_flags_open')}))"
-    oldest = f"max({series('whatsapp_monitor_outbox_oldest_seconds')})"
     return [
         panels.linked(
             panels.present(
@@ -88,6 +97,13 @@ def _now() -> list[panels.AnyPanel]:
             ),
             "WhatsAppDuplicateBurst",
         ),
+    ]
+
+
+def _waiting() -> list[panels.AnyPanel]:
+    pending = f"sum(max by (phone_number_id) ({series('whatsapp_resends_pending', NUMBER)}))"
+    oldest = f"max({series('whatsapp_monitor_outbox_oldest_seconds')})"
+    return [
         panels.linked(
             panels.number(
                 "Resends pending",

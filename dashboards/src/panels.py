@@ -164,11 +164,9 @@ def matrix(
     return _describe(panel, title, description, "none", []).span(span).height(HEIGHT)
 
 
-def color_column(panel: table.Panel, heading: str, names: Names) -> table.Panel:
-    """Show a column's values as words on their colours."""
-    background = {"type": "color-background", "mode": "basic"}
-    mappings = json.loads(json.dumps(_mappings(names), cls=JSONEncoder))
-    return panel.override_by_name(heading, [_set("mappings", mappings), _set("custom.cellOptions", background)])
+def name_cells(panel: table.Panel, heading: str, names: Names) -> table.Panel:
+    """Show some values of a column as words."""
+    return panel.override_by_name(heading, [_set("mappings", _mappings(names))])
 
 
 def link_cells(panel: table.Panel, heading: str, title: str, url: str) -> table.Panel:

@@ -19,7 +19,7 @@ def build() -> dashboard_model.Dashboard:
         ("From Meta to the journal", _received()),
         ("From the journal to rules", _pipeline()),
         ("To the application", _outbox()),
-        ("Watching the watcher", _watched()),
+        ("Watching the watcher", [*_watched(), *_lost()]),
     ]
     description = "The sidecar itself: does it take, keep, judge and pass on what Meta says, and would a block be seen."
     return board.build("monitor", "WhatsApp monitor", description, rows)
@@ -220,9 +220,6 @@ def _outbox() -> list[panels.AnyPanel]:
 def _watched() -> list[panels.AnyPanel]:
     drilled, stages = series("whatsapp_drill_timestamp_seconds"), series("whatsapp_drill_seconds")
     known = "whatsapp_monitor_follower_seconds"
-    spans = grown("whatsapp_monitor_spans_dropped_total", by="reason")
-    loops = grown("whatsapp_monitor_loop_restarts_total", by="loop")
-    build = series("whatsapp_monitor_build_info")
     return [
         panels.linked(
             panels.bars(
@@ -262,6 +259,14 @@ def _watched() -> list[panels.AnyPanel]:
             [(quantile(0.5, known), "p50"), (quantile(0.99, known), "p99")],
             span=6,
         ),
+    ]
+
+
+def _lost() -> list[panels.AnyPanel]:
+    spans = grown("whatsapp_monitor_spans_dropped_total", by="reason")
+    loops = grown("whatsapp_monitor_loop_restarts_total", by="loop")
+    build = series("whatsapp_monitor_build_info")
+    return [
         panels.linked(
             panels.paint(
                 panels.lines(

@@ -81,6 +81,9 @@ def _joined(panel: dict[str, Any], answers: Sequence[Sequence[Series]]) -> list[
 def _cell(panel: dict[str, Any], heading: str, value: str | float, frame: Frame) -> str:
     if isinstance(value, str):
         return value
+    word = looks.mapped(looks.overridden(panel, heading, "mappings") or [], value)
+    if word is not None:
+        return word.words
     return units.written(value, looks.overridden(panel, heading, "unit") or looks.unit(panel), frame.end)
 
 

@@ -36,12 +36,9 @@ def by_threshold(panel: dict[str, Any], value: float) -> str:
 
 def overridden(panel: dict[str, Any], name: str, wanted: str) -> Any:
     """Return a property of the series or column of that name, None where the panel says nothing of it."""
-    for override in panel["fieldConfig"].get("overrides", []):
-        if override["matcher"]["options"] == name:
-            for one in override["properties"]:
-                if one["id"] == wanted:
-                    return one["value"]
-    return None
+    overrides = [one for one in panel["fieldConfig"].get("overrides", []) if one["matcher"]["options"] == name]
+    found = [one["value"] for override in overrides for one in override["properties"] if one["id"] == wanted]
+    return found[0] if found else None
 
 
 def series_color(panel: dict[str, Any], name: str, place: int) -> str:

@@ -24,7 +24,7 @@ def written(value: float, unit: str, now: float, decimals: int | None = None) ->
         case "dateTimeFromNow":
             return f"{_seconds(max(0.0, now - value / 1000))} ago"
         case "dateTimeAsIso":
-            return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M") if value else "no end told"
+            return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         case "short":
             return _scaled(value, 1000.0, ("", "K", "M"))
         case _:
