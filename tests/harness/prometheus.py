@@ -52,8 +52,8 @@ class Prometheus:
         ]
 
     def target(self) -> dict[str, Any]:
-        """Return what it knows of its one target."""
-        found: dict[str, Any] = self._api("targets")["activeTargets"][0]
+        """Return what it knows of its one target, nothing in its first seconds."""
+        found: dict[str, Any] = next(iter(self._api("targets")["activeTargets"]), {})
         return found
 
     def exemplars(self, name: str) -> list[dict[str, str]]:
