@@ -81,6 +81,7 @@ class Metrics:
             self.deliveries.of(outcome)
         for reason in ("queue_full", "export_failed"):
             self.spans_dropped.of(reason)
+        self.events.of("unparsed")
         for stage in QUARANTINES:
             self.quarantined.of(stage)
 

@@ -63,6 +63,7 @@ def test_each_known_code_starts_at_zero_once_a_number_is_seen(world: World) -> N
 
 def test_anomalies_and_duplicates_start_at_zero_once_a_number_is_seen_and_quarantine_at_once(world: World) -> None:
     assert world.value("whatsapp_monitor_quarantined_total", stage="parse") == 0
+    assert world.value("whatsapp_monitor_events_total", kind="unparsed") == 0
 
     world.hear(status("sent"))
 

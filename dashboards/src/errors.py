@@ -129,6 +129,7 @@ def _errors() -> list[panels.AnyPanel]:
 
 
 def _graver() -> list[panels.AnyPanel]:
+    unread = grown("whatsapp_monitor_unparsed_total", by="reason")
     origins = per_second("whatsapp_errors_total", SENDER, by="origin")
     return [
         panels.lines(
@@ -156,15 +157,12 @@ def _graver() -> list[panels.AnyPanel]:
         panels.linked(
             panels.lines(
                 "Unreadable",
-                "Parts of webhooks that could not be read, and events that made the monitor itself fail.",
+                "In each step, parts of webhooks that could not be read: the eight most frequent reasons. The first of "
+                "a reason shows in the alert only.",
                 "short",
-                [
-                    (or_zero(grown("whatsapp_monitor_unparsed_total")), "unparsed"),
-                    (grown("whatsapp_monitor_quarantined_total"), "quarantined"),
-                ],
+                [(or_zero(highest(unread), "reason"), "{{reason}}")],
             ),
             "WhatsAppUnparsed",
-            "WhatsAppMonitorQuarantined",
         ),
     ]
 

@@ -92,7 +92,7 @@ def _now() -> list[panels.AnyPanel]:
             "Events older than a rule's max_age when they came: Meta delivers again after an outage of ours. The eight "
             "rules with the most.",
             "short",
-            [(highest(late), "{{rule}}")],
+            [(or_zero(highest(f"{late} > 0"), "rule"), "{{rule}}")],
         ),
     ]
 

@@ -143,7 +143,7 @@ def _pipeline() -> list[panels.AnyPanel]:
                 "In each step: parts of webhooks that could not be read, and events that made the monitor itself fail.",
                 "short",
                 [
-                    (or_zero(grown("whatsapp_monitor_unparsed_total")), "unparsed"),
+                    (grown("whatsapp_monitor_events_total", 'kind="unparsed"'), "unparsed"),
                     (grown("whatsapp_monitor_quarantined_total"), "quarantined"),
                 ],
             ),

@@ -71,8 +71,8 @@ def played(directory: Path) -> Iterator[Played]:
                 _statements(sender, is_trouble=False)
                 _drilled(sidecar)
                 _oddities(sidecar, sender)
-                patience.until(lambda: "policy_block" in _pausing(sidecar), seconds=20)
                 refusing.status = 200
+                patience.until(lambda: "policy_block" in _pausing(sidecar), seconds=20)
                 time.sleep(3)
                 _leaks(sender, "leak")
                 _statements(sender, is_trouble=True)
