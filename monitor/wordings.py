@@ -90,6 +90,8 @@ def time(seconds: float) -> str:
 
 
 def _page(alert: Alert, links: Links) -> str:
-    """Return the status page, at the pause or flag that the alert is about."""
-    about = alert.pause_ids[-1] if alert.pause_ids else alert.flag_id
-    return f"{links.page.rstrip('/')}/#{about}" if about else links.page
+    """Return the status page's own page of the pause or flag that the alert is about, else the status page."""
+    page = links.page.rstrip("/")
+    if alert.pause_ids:
+        return f"{page}/pauses/{alert.pause_ids[-1]}"
+    return f"{page}/flags/{alert.flag_id}" if alert.flag_id else links.page

@@ -184,7 +184,7 @@ async def test_pagerduty_gets_trigger_and_resolve_of_one_incident(tmp_path: Path
     assert trigger["routing_key"] == "a-routing-key"
     assert trigger["payload"]["severity"] == "critical"
     assert trigger["payload"]["source"] == "100"
-    assert trigger["client_url"].endswith("/#p5-0")
+    assert trigger["client_url"].endswith("/pauses/p5-0")
     assert resolve["payload"]["custom_details"]["description"].endswith("over after 1m.")
 
 

@@ -63,7 +63,7 @@ def test_the_status_page_is_opened_at_the_pause_or_the_flag() -> None:
 
     pages = [told(one)["annotations"]["status_url"] for one in (paused, ALERT)]
 
-    assert pages == ["http://127.0.0.1:9368/#p5-0", "http://127.0.0.1:9368/#f5-0"]
+    assert pages == ["http://127.0.0.1:9368/pauses/p5-0", "http://127.0.0.1:9368/flags/f5-0"]
 
 
 def test_an_alert_for_many_says_so() -> None:
