@@ -47,7 +47,7 @@ STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends
 BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little, so that the next commit holds more
 BUSY_SECONDS = 0.004
 ANSWER_SECONDS = 0.001  # left to those who ask the gate after a change, before it is counted
-FEW, FORGET_SECONDS = 100, 5.0  # of few pauses those that are over go at once, of many from time to time
+FORGET_SECONDS = 5.0  # how often is looked for what has been over for long
 SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
 _decode_own = {
     OPERATOR: msgspec.json.Decoder(OperatorAct).decode,
@@ -84,7 +84,7 @@ class Pipeline:
         self.on_published: Callable[[int, Step], None] = lambda _position, _step: None
         self._limit = STEP_ENTRIES
         self._ahead: Batch = []
-        self._forget_at = 0.0
+        self._forgot_at = 0.0
         self.cursor = 0
         self.memory = Memory()
         self.is_loaded = False
@@ -154,6 +154,7 @@ class Pipeline:
         if not batch:
             return 0
         last = batch[-1][0]
+        self._forget(batch[0][0].received_at)
         step = Step(self.settings, self._windows, self.memory, await self._known(batch))
         started = time.perf_counter()
         for entry, events in batch:
@@ -184,12 +185,15 @@ class Pipeline:
             self.on_step()
         return len(batch)
 
+    def _forget(self, now: float) -> None:
+        """Let go of what has been over for long, from time to time; sooner where the clock was put back."""
+        if not 0 <= now - self._forgot_at < FORGET_SECONDS:
+            self.memory.standing = standing.forget(self.memory.standing, now)
+            self._forgot_at = now
+
     def _publish(self, step: Step, now: float) -> None:
         memory = self.memory
         memory.standing = step.standing
-        if step.changes and (now >= self._forget_at or len(step.standing.pauses) < FEW):
-            memory.standing = standing.forget(step.standing, now)
-            self._forget_at = now + FORGET_SECONDS
         memory.learn(step.numbers.values(), step.states.values())
         memory.learn_recent(step.recent)
         memory.learn_firings(step.firings.values(), now)

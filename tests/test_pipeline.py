@@ -8,7 +8,7 @@ import pytest
 from immutables import Map
 
 from monitor import engine, payloads
-from monitor.actions import is_in_force
+from monitor.actions import ALERTS_MOST, GROUPED, alert_ended_at, is_in_force
 from monitor.engine import Outcome
 from monitor.events import Status
 from monitor.facts import Fact
@@ -233,6 +233,57 @@ async def test_an_alert_is_told_again_with_its_own_id_and_through_a_restart(tmp_
         ("am", "alertmanager", alert.id), ("hook", "webhook", alert.id), ("hook", "firing", f"{firing.id}:{NOW + 1}"),
         ("hook", "webhook", f"{alert.id}#2"),
     ]  # fmt: skip
+    await world.store.close()
+
+
+EACH = b"""
+rules:
+  - name: each_person
+    match: {status: failed}
+    by: [recipient]
+    actions: [alert]
+"""
+
+
+async def failures(world: World, numbers: range) -> None:
+    """Let a message to each of so many people fail, in bodies of a thousand."""
+    for start in range(numbers.start, numbers.stop, 1000):
+        statuses = [
+            payloads.status(f"wamid.{number}", "failed", world.clock, recipient=str(15_550_000_000 + number))
+            for number in range(start, min(start + 1000, numbers.stop))
+        ]
+        await world.hear(*statuses)
+    await world.catch_up()
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_alerts_in_two_minutes_are_few_and_none_is_lost(tmp_path: Path) -> None:
+    world = World(tmp_path / "monitor.db", EACH)
+    await world.start()
+    await failures(world, range(100_000))
+
+    alerts = world.pipeline.standing.alerts.values()
+    grouped = [alert for alert in alerts if GROUPED in alert.labels]
+    rows = await world.store.claim("am", world.clock, 60, 1000)
+    assert len(alerts) == len(rows) == ALERTS_MOST + 1
+    assert [alert.evidence_count for alert in grouped] == [100_000 - ALERTS_MOST]
+    assert world.quarantined == []
+    await world.store.close()
+
+
+async def test_what_was_told_together_ends_when_it_is_quiet_and_is_told_one_by_one_again(tmp_path: Path) -> None:
+    world = World(tmp_path / "monitor.db", EACH)
+    await world.start()
+    await failures(world, range(30))
+    await world.restart()
+    await failures(world, range(30, 31))
+    world.clock += 3600
+    await world.store.append(Arrival("tick", world.clock, b'{"type":"tick","at":0,"wamids":[]}'))
+    await failures(world, range(31, 33))
+
+    alerts = world.pipeline.standing.alerts.values()
+    lasting = [one for one in alerts if alert_ended_at(one, world.pipeline.standing.pauses, world.clock) is None]
+    assert [GROUPED in alert.labels for alert in lasting] == [False, False]
     await world.store.close()
 
 

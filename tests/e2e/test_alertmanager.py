@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RULE = "policy_block"
 RESEND_SECONDS = 30.0
+TOKEN = "token-of-an-operator-0123456789"
 
 
 @pytest.fixture
@@ -141,3 +142,61 @@ def test_a_release_that_nobody_could_be_told_of_is_told_after_our_restart(
 
         patience.until(lambda: not alertmanager.firing(RULE), seconds=10)
         assert sidecar.get("/v1/gate/200000000000001").status == 200
+
+
+def test_what_began_and_ended_while_both_members_were_down_is_told_once_each(tmp_path: Path) -> None:
+    with Target() as pager:
+        members = [Alertmanager(tmp_path / name, pager.url) for name in ("first", "second")]
+        with members[0] as first, members[1] as second, sidecar_with(tmp_path, first, second) as sidecar:
+            sidecar.start()
+            first.down()
+            second.down()
+            resume(sidecar, block(sidecar))
+            with meta.of(sidecar) as sender:
+                assert sender.error(368, waba_id="100000000000002").status == 200
+            patience.until(lambda: len(sidecar.get("/v1/pauses").json()["pauses"]) == 1)
+            sidecar.kill()
+            sidecar.start()
+            assert pager.received == []
+
+            first.up()
+            second.up()
+            patience.until(lambda: len(pages(pager, "firing")) == 4, seconds=30)
+            time.sleep(3)
+
+            told = sorted(page["alerts"][0]["labels"]["waba_id"] for page in pages(pager, "firing"))
+            assert told == [WABA_ID, WABA_ID, "100000000000002", "100000000000002"]
+
+
+def test_a_member_that_refuses_is_listed_and_hears_it_when_somebody_says_so(tmp_path: Path, pager: Target) -> None:
+    with Target() as refusing, Alertmanager(tmp_path / "alertmanager", pager.url) as member:
+        refusing.status = 400
+        targets = [{"url": refusing.url, "name": "refusing"}, {"url": member.url, "name": "member"}]
+        with Sidecar(tmp_path, alerts={"alertmanagers": targets}) as sidecar:
+            sidecar.start()
+            block(sidecar)
+            patience.until(lambda: pages(pager, "firing"), seconds=5)
+            dead = patience.until(lambda: sidecar.get("/v1/outbox?state=dead").json()["rows"])
+            assert [(row["destination"], row["error"]) for row in dead] == [("refusing", "status_400")]
+
+            refusing.status = 200
+            assert sidecar.post("/v1/outbox/retry", actor="ann", reason="mended").status == 200
+            patience.until(lambda: refusing.received, seconds=5)
+            assert json.loads(refusing.received[0].body)[0]["labels"]["alertname"] == RULE
+            assert len(pages(pager, "firing")) == 1
+
+
+def test_an_alert_of_prometheus_pauses_through_a_real_alertmanager_and_its_end_releases(tmp_path: Path) -> None:
+    web = {"operator_tokens": [TOKEN]}
+    with Sidecar(tmp_path, web=web) as sidecar:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        with Alertmanager(tmp_path / "alertmanager", f"{sidecar.web_url}/v1/alertmanager", TOKEN) as alertmanager:
+            sidecar.start()
+            annotations = {"whatsapp_pause_scope": "waba", "whatsapp_pause_id": WABA_ID, "summary": "complaints"}
+            labels = {"alertname": "Complaints", "severity": "critical"}
+            alertmanager.tell(time.time() + 60, labels, annotations)
+            pauses = patience.until(lambda: sidecar.get("/v1/pauses", **bearer).json()["pauses"], seconds=10)
+            assert [(pause["scope"], pause["scope_id"]) for pause in pauses] == [("waba", WABA_ID)]
+
+            alertmanager.tell(time.time() - 0.001, labels, annotations)
+            patience.until(lambda: not sidecar.get("/v1/pauses", **bearer).json()["pauses"], seconds=10)

@@ -207,3 +207,18 @@ def test_what_was_refused_for_good_is_listed_and_tried_again_when_somebody_says_
     assert (none.status, none.json()["error"]) == (409, "none_dead")
     actions = [entry["action"] for entry in sidecar.get("/v1/audit").json()["audit"]]
     assert actions.count("outbox_retry") == 2
+
+
+def test_what_was_sent_when_we_were_killed_is_sent_again_under_the_same_id(sidecar: Sidecar, target: Target) -> None:
+    target.delay_seconds = 30
+    sent, _ = deliver(sidecar, range(1))
+    patience.until(lambda: target.heard)
+
+    sidecar.kill()
+    target.delay_seconds = 0
+    sidecar.start()
+
+    patience.until(lambda: target.received, seconds=20)
+    first, second = target.heard
+    assert first.body == second.body == next(iter(sent))
+    assert first.headers["x-monitor-delivery"] == second.headers["x-monitor-delivery"]

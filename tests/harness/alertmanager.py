@@ -1,10 +1,12 @@
 """Debian's real Alertmanager, alone on a port of its own."""
 
+import json
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from monitor import wordings
 from tests.harness import exchange, patience, peer, ports
 
 CONFIG = """\
@@ -12,20 +14,20 @@ global: {{resolve_timeout: 5m}}
 route: {{receiver: page, group_by: [...], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
 receivers:
   - name: page
-    webhook_configs: [{{url: "{url}", send_resolved: true}}]
+    webhook_configs: [{{url: "{url}", send_resolved: true, http_config: {{authorization: {{credentials: "{token}"}}}}}}]
 """
 
 
 class Alertmanager:
     """Keeps its data in a directory, so that `down` and `up` are an outage; pages go to `page_url`."""
 
-    def __init__(self, directory: Path, page_url: str) -> None:
+    def __init__(self, directory: Path, page_url: str, token: str = "none") -> None:
         self._binary = peer.path("prometheus-alertmanager")
         self._directory = directory
         self.port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(exist_ok=True)
-        (directory / "alertmanager.yml").write_text(CONFIG.format(url=page_url), encoding="utf-8")
+        (directory / "alertmanager.yml").write_text(CONFIG.format(url=page_url, token=token), encoding="utf-8")
 
     @property
     def url(self) -> str:
@@ -58,6 +60,12 @@ class Alertmanager:
         """Return the alerts of a name that have not ended."""
         found = exchange.ask(self.port, "GET", "/api/v2/alerts").json()
         return [alert for alert in found if alert["labels"]["alertname"] == name]
+
+    def tell(self, ends_at: float, labels: dict[str, str], annotations: dict[str, str]) -> None:
+        """Tell it an alert, as Prometheus does."""
+        alert = {"labels": labels, "annotations": annotations, "endsAt": wordings.time(ends_at)}
+        headers = {"Content-Type": "application/json"}
+        assert exchange.ask(self.port, "POST", "/api/v2/alerts", json.dumps([alert]).encode(), headers).status == 200
 
     def __enter__(self) -> Self:
         self.up()

@@ -1,6 +1,8 @@
 """Debian's real Prometheus: scrapes one sidecar every second and evaluates the shipped alerts as often."""
 
+import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,10 +12,10 @@ from tests.harness import exchange, patience, peer, ports
 from tests.harness.sidecar import ROOT
 
 JOB = "whatsapp-monitor"  # as the shipped rules name it
-RULES = ", ".join(f'"{ROOT}/rules/prometheus/{name}.yml"' for name in ("recording", "alerts"))
+RULES = tuple(ROOT / "rules" / "prometheus" / f"{name}.yml" for name in ("recording", "alerts"))
 CONFIG = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
-rule_files: [{rules}]
+rule_files: {rules}
 scrape_configs:
   - job_name: {job}
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
@@ -23,13 +25,13 @@ scrape_configs:
 class Prometheus:
     """Runs in a directory of its own."""
 
-    def __init__(self, directory: Path, scraped_port: int) -> None:
+    def __init__(self, directory: Path, scraped_port: int, rules: Sequence[Path] = RULES) -> None:
         self._binary = peer.path("prometheus")
         self._directory = directory
         self.port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(exist_ok=True)
-        config = CONFIG.format(rules=RULES, job=JOB, port=scraped_port)
+        config = CONFIG.format(rules=json.dumps([str(file) for file in rules]), job=JOB, port=scraped_port)
         (directory / "prometheus.yml").write_text(config, encoding="utf-8")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
