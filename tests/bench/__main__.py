@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import msgspec
 import uvloop
 
 from monitor import payloads, signature
-from tests.bench import followers, load, proxy, workload
+from tests.bench import detection, followers, forwarding, load, proxy, workload
 
 BARE, WEBHOOK, WEB, COLLECTOR = 8390, 8391, 9391, 4391
 ROUNDS = 3
@@ -65,6 +66,9 @@ def _measure(folder: Path) -> Iterator[Row]:
     yield _follower()
     if shutil.which("nginx") is not None:
         yield from _proxy()
+        yield from _forwarding()
+    if shutil.which("prometheus") is not None and shutil.which("prometheus-alertmanager") is not None:
+        yield from _detection()
 
 
 def _follower() -> Row:
@@ -84,6 +88,34 @@ def _proxy() -> Iterator[Row]:
     yield Row("sends through the proxy against nginx before the same Graph", measured, "≥ 0.5 ×", ratio >= 0.5)
     yield Row("sends through one process", f"{own.rate:,.0f}/s", "≥ 1,000/s", own.rate >= 1_000)
     yield Row("what the proxy adds to one send, p50", f"{added:.2f} ms", "≤ 1.5 ms", added <= 1.5)
+
+
+def _forwarding() -> Iterator[Row]:
+    found = forwarding.measure()
+    seen = found.steady
+    yield Row(
+        f"forwarding {forwarding.RATE:,} deliveries/s to an application that answers at once",
+        f"{seen.rate:,.0f}/s answered, p99 {seen.p99:.0f} ms; {found.waiting:,} waited when the last was answered",
+        "all, and none waits for more than a second",
+        seen.rate >= 0.99 * forwarding.RATE and found.waiting < forwarding.RATE,
+    )
+    yield Row(
+        "the fastest that is answered, with a forward that takes what it can get, against none",
+        f"{found.rates[1]:,.0f}/s against {found.rates[0]:,.0f}/s: {found.loss:.0%} less",
+        "≤ 20 % less",
+        found.loss <= 0.2,
+    )
+
+
+def _detection() -> Iterator[Row]:
+    found = detection.measure()
+    theirs = f"against {statistics.median(found.theirs):.1f} s by Prometheus and Alertmanager"
+    for what, seconds, ratio, goal in (
+        ("gate denies", found.paused, found.pause_ratio, 1000),
+        ("Alertmanager's webhook has our alert", found.told, found.alert_ratio, 10),
+    ):
+        measured = f"{statistics.median(seconds) * 1000:.1f} ms {theirs} = {ratio:,.0f} × sooner"
+        yield Row(f"368 posted → {what}, median of {len(seconds)}", measured, f"≥ {goal:,} ×", ratio >= goal)
 
 
 def _singles(folder: Path) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Debian's real Prometheus: scrapes one sidecar every second and evaluates the shipped alerts as often."""
+"""Debian's real Prometheus: scrapes one sidecar every second, or so many, and evaluates the shipped alerts as often."""
 
 import json
 import subprocess
@@ -14,24 +14,41 @@ from tests.harness.sidecar import ROOT
 JOB = "whatsapp-monitor"  # as the shipped rules name it
 RULES = tuple(ROOT / "rules" / "prometheus" / f"{name}.yml" for name in ("recording", "alerts"))
 CONFIG = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: {seconds}s, scrape_timeout: 1s, evaluation_interval: {seconds}s}}
+{alerting}
 rule_files: {rules}
 scrape_configs:
   - job_name: {job}
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
 """
+ALERTING = "alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]}}"
 
 
 class Prometheus:
     """Runs in a directory of its own."""
 
-    def __init__(self, directory: Path, scraped_port: int, rules: Sequence[Path] = RULES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        scraped_port: int,
+        rules: Sequence[Path] = RULES,
+        *,
+        seconds: int = 1,
+        alertmanager_port: int | None = None,
+    ) -> None:
         self._binary = peer.path("prometheus")
         self._directory = directory
         self.port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(exist_ok=True)
-        config = CONFIG.format(rules=json.dumps([str(file) for file in rules]), job=JOB, port=scraped_port)
+        alerting = "" if alertmanager_port is None else ALERTING.format(port=alertmanager_port)
+        config = CONFIG.format(
+            seconds=seconds,
+            alerting=alerting,
+            rules=json.dumps([str(file) for file in rules]),
+            job=JOB,
+            port=scraped_port,
+        )
         (directory / "prometheus.yml").write_text(config, encoding="utf-8")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
