@@ -154,7 +154,7 @@ async def test_an_extension_is_a_pause_of_the_operator_s_own_over_the_same(app: 
         ("release", {"actor": "ann", "reason": "x", "seen": "0" * 16}, 409),
         ("extend", {"actor": "ann", "reason": "x", "for": "soon"}, 422),
         ("extend", {"actor": "ann", "reason": "x", "for": "30m"}, 409),
-        ("release", {"actor": "ann", "reason": "x" * 20_000}, 413),
+        ("release", {"actor": "ann", "reason": "x" * 70_000}, 413),
     ],
 )
 async def test_a_form_that_is_wrong_changes_nothing_and_is_told_what_is(

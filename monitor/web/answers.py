@@ -44,16 +44,21 @@ def guarded(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-async def read(request: Request, kind: type[_T]) -> _T:
-    """Return the request's JSON body as a record; raise Refusal with what is wrong."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise Refusal(415, "not_json", "Content-Type must be application/json")
+async def body_of(request: Request, content_type: str, otherwise: str) -> bytes:
+    """Return the request's body; raise Refusal for another type of content, with this word, and for one too large."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != content_type:
+        raise Refusal(415, otherwise, f"Content-Type must be {content_type}")
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > BODY_BYTES_MOST:
             raise Refusal(413, "too_large", f"at most {BODY_BYTES_MOST} bytes")
+    return body
+
+
+async def read(request: Request, kind: type[_T]) -> _T:
+    """Return the request's JSON body as a record; raise Refusal with what is wrong."""
+    body = await body_of(request, "application/json", "not_json")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -10,12 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitor.store.protocol import StoreUnavailableError
-from monitor.web import markup
+from monitor.web import answers, markup
 from monitor.web.answers import Endpoint, Refusal
 from monitor.web.asks import AskError
 from monitor.web.sessions import FORM_COOKIE, Sessions
 
-BODY_BYTES_MOST = 16 * 1024
 FIELDS_MOST = 20
 MARK = "mark"
 _KIND = "application/x-www-form-urlencoded"
@@ -100,13 +99,7 @@ class Forms:
 
 async def fields_of(request: Request) -> dict[str, str]:
     """Return the fields of a form; raise Refusal for what is none. A field that was left empty is left out."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _KIND:
-        raise Refusal(415, "no_form", f"Content-Type must be {_KIND}")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MOST:
-            raise Refusal(413, "too_large", f"at most {BODY_BYTES_MOST} bytes")
+    body = await answers.body_of(request, _KIND, "no_form")
     try:
         pairs = parse_qsl(body.decode("ascii"), max_num_fields=FIELDS_MOST, errors="replace")
     except ValueError as error:

@@ -201,15 +201,7 @@ def _reaction() -> Row:
 def _steady(folder: Path) -> Row:
     file = folder / "steady.txt"
     workload.write(file, RATE * RATE_SECONDS, 1, time.time())
-    requests = []
-    with file.open("rb") as lines:
-        for line in lines:
-            claimed, _, body = line.rstrip(b"\n").partition(b"\t")
-            head = (
-                b"POST /webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-                b"X-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n" % (claimed, len(body))
-            )
-            requests.append(head + body)
+    requests = list(workload.requests(file))
     seen = uvloop.run(load.steady(WEBHOOK, requests, RATE))
     _catch_up(folder / "steady")
     counted = _metric('whatsapp_monitor_events_total{kind="status"}')

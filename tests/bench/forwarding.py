@@ -74,7 +74,7 @@ def _steady(folder: Path, url: str, rates: tuple[float, float]) -> Measured:
     file = folder / "deliveries.txt"
     workload.write(file, RATE * STEADY_SECONDS, 1, time.time())
     with _sidecar(folder, [{"name": "app", "url": url}]) as sidecar:
-        seen = uvloop.run(load.steady(sidecar.webhook_port, list(_requests(file)), RATE))
+        seen = uvloop.run(load.steady(sidecar.webhook_port, list(workload.requests(file)), RATE))
         ended_at = time.monotonic()
         waiting = int(_waiting(sidecar))
         patience.until(lambda: _waiting(sidecar) == 0, seconds=120, every=0.1)
@@ -87,17 +87,6 @@ def _waiting(sidecar: Sidecar) -> float:
     name = "whatsapp_monitor_outbox_pending"
     text = sidecar.get(f"/metrics?name[]={name}").body.decode()
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
-
-
-def _requests(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as lines:
-        for line in lines:
-            claimed, _, body = line.rstrip(b"\n").partition(b"\t")
-            head = (
-                b"POST /webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-                b"X-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n" % (claimed, len(body))
-            )
-            yield head + body
 
 
 @contextmanager

@@ -20,6 +20,18 @@ def write(path: Path, deliveries: int, statuses_each: int, started_at: float) ->
             file.write(f"{signature.sign(body, SECRET.encode())}\t{body.decode('ascii')}\n")
 
 
+def requests(path: Path) -> Iterator[bytes]:
+    """Yield the whole HTTP request of each delivery in a file."""
+    with path.open("rb") as lines:
+        for line in lines:
+            claimed, _, body = line.rstrip(b"\n").partition(b"\t")
+            head = (
+                b"POST /webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+                b"X-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n" % (claimed, len(body))
+            )
+            yield head + body
+
+
 def _statuses(started_at: float) -> Iterator[dict[str, object]]:
     number = 0
     while True:
