@@ -14,6 +14,7 @@ from monitor import config as configuration
 from monitor import destinations, engine, logs, networks, observe, pseudonyms, rule_checks, traces
 from monitor.actions import is_in_force
 from monitor.config import Loaded
+from monitor.departures import Departures
 from monitor.destinations import Closing
 from monitor.document import Mistake, Mistaken
 from monitor.events import DrillDone, RulesLoaded, Tick
@@ -61,7 +62,7 @@ class App:
         self._reloading = asyncio.Lock()
         self._backlog: dict[str, Backlog] = {}
         self._resends: dict[str, int] = {}
-        self._tracer = tracer
+        self.traces = tracer
         self.clock = time.time
         self.loaded = loaded
         self.store = store
@@ -89,7 +90,8 @@ class App:
             journaled=self.pipeline.wake,
         )
         self.upstream = Upstream(networks.parse(loaded.config.outbound.deny_networks))
-        self.outbox = self._outbox(loaded)
+        made, self._channels = self._destinations(loaded)
+        self.outbox = self._new_outbox(made)
         self.page = Page(self.registry)
         self.feed = Feed(lambda: self.pipeline.memory, self.clock)
         self.hour = Hour(self.clock)
@@ -140,7 +142,7 @@ class App:
                 _check_fixed(self.loaded, loaded)
                 if not is_loosening_acknowledged:
                     _check_loosened(self.loaded, loaded)
-                made = destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock)
+                made = self._destinations(loaded)
             except (Mistaken, OSError, ValueError) as error:
                 self.metrics.reloaded(is_successful=False)
                 mistakes = (
@@ -178,8 +180,8 @@ class App:
         await _finished(self._tasks, DRAIN_SECONDS)
         await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
         await self.upstream.close()
-        if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.close)
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         await self.store.close()
         self.rendering.shutdown(wait=False)
 
@@ -194,12 +196,12 @@ class App:
         self.feed.publish(position, step.changes, step.numbers.values(), heard)
 
     def _observe(self, facts: Sequence[Fact]) -> None:
-        observe.facts(self.metrics, self._tracer, facts, self.clock())
+        observe.facts(self.metrics, self.traces, facts, self.clock())
         self.hour.observe(facts)
 
-    def _outbox(self, loaded: Loaded) -> Outbox:
-        made, self._channels = destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock)
-        return self._new_outbox(made)
+    def _destinations(self, loaded: Loaded) -> tuple[list[Destination], list[Closing]]:
+        seen = Departures(self.traces, self.clock)
+        return destinations.build(loaded, self.store, lambda: self.pipeline.standing, self.clock, seen)
 
     def _new_outbox(self, made: Sequence[Destination]) -> Outbox:
         def count(destination: str, outcome: str) -> None:
@@ -221,8 +223,8 @@ class App:
         self._start_outbox()
         await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
         self.metrics.adopt(loaded.catalogue())
-        if self._tracer is not None:
-            self._tracer.catalogue = self.metrics.catalogue
+        if self.traces is not None:
+            self.traces.learn(self.metrics.catalogue)
         await self.pipeline.adopt(settings(loaded))
         self.metrics.prepare_rules(loaded.rule_set.rules)
         await self._note_rules()

@@ -8,13 +8,15 @@ from monitor import networks, notifiers, persons, secrets, senders, tellings, wo
 from monitor.actions import Alert, alert_ended_at
 from monitor.channels import Channel, SendError
 from monitor.config import Loaded
+from monitor.departures import Departures
 from monitor.outbox import Destination
 from monitor.secrets import Secret
 from monitor.sections import Config
 from monitor.senders import Sender
 from monitor.standing import Standing
-from monitor.store.protocol import ALERTMANAGER, APPRISE, FIRING, PAGERDUTY, SLACK, WEBHOOK, Claim, Store
+from monitor.store.protocol import ALERTMANAGER, APPRISE, FIRING, PAGERDUTY, SLACK, WEBHOOK, Claim, OutboxRow, Store
 from monitor.targets import ForwardTarget, Notifier, PagerDuty, Slack, Target, WebhookTarget
+from monitor.tellings import Plan
 from monitor.wordings import Links
 
 ALERT_BACKOFF_MOST_SECONDS = 15.0  # an alert that could not be told is worth more than a quiet log
@@ -47,7 +49,7 @@ def names(config: Config) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 def build(
-    loaded: Loaded, store: Store, standing: Callable[[], Standing], clock: Callable[[], float]
+    loaded: Loaded, store: Store, standing: Callable[[], Standing], clock: Callable[[], float], departures: Departures
 ) -> tuple[list[Destination], list[Closing]]:
     """Return the destinations and what they hold; raise ValueError where a file of theirs can't be read."""
     config, directory = loaded.config, loaded.directory
@@ -58,7 +60,7 @@ def build(
     for receiver in config.forward:
         channel = Channel(receiver, directory, deny)
         held.append(channel)
-        made.append(_forward(receiver, channel, app_secrets))
+        made.append(_forward(receiver, channel, app_secrets, departures))
     alerts = config.alerts
     links = Links(alerts.external_url, alerts.dashboard_url or "", alerts.trace_url or "", loaded.hash_key())
     for name, kind, target in named(config):
@@ -73,7 +75,7 @@ def build(
             if isinstance(target, WebhookTarget):
                 fire = _firing(target, channel, directory, store, clock, links.page)
         held.append(holding)
-        telling = _telling(kind, target, sender, fire, store, standing, clock, links)
+        telling = _telling(name, kind, target, sender, fire, store, standing, clock, links, departures)
         made.append(
             Destination(
                 name, kind, telling, timeout_seconds=target.timeout, backoff_most_seconds=ALERT_BACKOFF_MOST_SECONDS
@@ -82,11 +84,14 @@ def build(
     return made, held
 
 
-def _forward(receiver: ForwardTarget, channel: Channel, app_secrets: Sequence[bytes]) -> Destination:
+def _forward(
+    receiver: ForwardTarget, channel: Channel, app_secrets: Sequence[bytes], departures: Departures
+) -> Destination:
     async def send(claim: Claim) -> float | None:
         if claim.entry is None:
             raise SendError("entry_gone", is_permanent=True)
-        await senders.forward(channel, receiver.url, claim.entry, app_secrets)
+        sending = senders.forward(channel, receiver.url, claim.entry, app_secrets)
+        await departures.forwarding(receiver.name, claim.entry, sending)
         return None
 
     def keys(claim: Claim) -> Sequence[Hashable]:
@@ -134,6 +139,7 @@ def _firing(
 
 
 def _telling(
+    name: str,
     kind: str,
     target: AlertTarget,
     sender: Sender,
@@ -142,6 +148,7 @@ def _telling(
     standing: Callable[[], Standing],
     clock: Callable[[], float],
     links: Links,
+    departures: Departures,
 ) -> Callable[[Claim], Awaitable[float | None]]:
     """Send an alert as it stands at that moment: what is late in the outbox is never out of date."""
     severities = getattr(target, "severities", None)
@@ -166,7 +173,14 @@ def _telling(
         else:
             plan = tellings.once(row.sent, row.created_at, ended_at, now, is_end_told=is_end_told)
         if plan.says is not None:
-            await sender(wordings.of(alert, ended_at if plan.says == tellings.RESOLVED else None, links), now)
+            told = wordings.of(alert, ended_at if plan.says == tellings.RESOLVED else None, links)
+            sending = sender(told, now)
+            await (departures.telling(name, alert, told.state, sending) if _is_news(row, plan) else sending)
         return plan.again_at
 
     return send
+
+
+def _is_news(row: OutboxRow, plan: Plan) -> bool:
+    """Say whether what is told is a beginning or an end, rather than that an alert still lasts."""
+    return not row.sent or (plan.says == tellings.RESOLVED and plan.again_at is None)

@@ -44,6 +44,8 @@ def facts(metrics: Metrics, traces: Traces | None, batch: Sequence[Fact], now: f
             continue
         _event(metrics, traces, fact, event, counts)
         _of_rules(metrics, fact, counts)
+        if traces is not None and fact.advance is not None:
+            traces.observe(fact.advance, _decided(fact))
         if fact.actions or fact.changes or fact.shadowed:
             _effects(metrics, fact, now)
     for counter, count in counts.items():
@@ -118,6 +120,16 @@ def _of_rules(metrics: Metrics, fact: Fact, counts: dict[Any, int]) -> None:
         _add(counts, metrics.rule_late_events.of(rule))
 
 
+def _decided(fact: Fact) -> dict[str, list[str]]:
+    """Return what rules made of an event, as attributes of its span."""
+    decided = {
+        "whatsapp.rules": list(fact.matched),
+        "whatsapp.actions": [f"{action.rule}:{actions.name(action)}" for action in fact.actions],
+        "whatsapp.leaked": [fact.leaked] if fact.leaked else [],
+    }
+    return {name: values for name, values in decided.items() if values}
+
+
 def _add(counts: dict[Any, int], counter: Any) -> None:
     counts[counter] = counts.get(counter, 0) + 1
 
@@ -147,8 +159,6 @@ def _status(metrics: Metrics, traces: Traces | None, fact: Fact, event: Status, 
         _duration(metrics, metrics.delivery_seconds, traces, advance, advance.delivery_seconds)
     if advance.read_seconds is not None:
         _duration(metrics, metrics.read_seconds, traces, advance, advance.read_seconds)
-    if traces is not None:
-        traces.observe(advance, event)
 
 
 def _duration(metrics: Metrics, histogram: Cached, traces: Traces | None, advance: Advance, seconds: float) -> None:

@@ -14,6 +14,7 @@ import yaml
 from monitor import channels, config, destinations, senders
 from monitor.actions import Alert, Pause
 from monitor.channels import SendError
+from monitor.departures import Departures
 from monitor.outbox import Destination
 from monitor.standing import Standing, of
 from monitor.store.opening import open_store
@@ -34,6 +35,7 @@ ENTRY = Entry(7, "webhook", NOW, b'{"entry": [ ]}', "sha256=" + "0" * 64)
 WELL = {"forward": b"", "alertmanager": b"", "webhooks": b"thanks", "slack": b"ok",
         "pagerduty": b'{"status":"success","message":"Event processed","dedup_key":"a5-1"}'}  # fmt: skip
 KINDS = tuple(WELL)
+SILENT = Departures(None, lambda: NOW)
 
 
 def section(kind: str, url: str, **more: Any) -> dict[str, Any]:
@@ -78,7 +80,7 @@ async def made(
     }  # fmt: skip
     path.write_text(yaml.safe_dump(text))
     store = open_store(directory / "monitor.db", [])
-    built, held = destinations.build(config.load(path), store, lambda: one.standing, lambda: one.now)
+    built, held = destinations.build(config.load(path), store, lambda: one.standing, lambda: one.now, SILENT)
     one = Made(built[0])
     try:
         yield one
@@ -298,7 +300,7 @@ async def test_apprise_speaks_to_what_it_knows(tmp_path: Path, monkeypatch: pyte
     }  # fmt: skip
     path.write_text(yaml.safe_dump(text))
     store = open_store(tmp_path / "monitor.db", [])
-    built, held = destinations.build(config.load(path), store, lambda: of([PAUSE, ALERT]), lambda: NOW + 90)
+    built, held = destinations.build(config.load(path), store, lambda: of([PAUSE, ALERT]), lambda: NOW + 90, SILENT)
 
     await Made(built[0]).destination.send(Claim(OutboxRow(1, "apprise_0", "apprise", "a5-1", NOW, 0, 0)))
     await held[0].close()

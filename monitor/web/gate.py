@@ -13,6 +13,7 @@ from monitor.actions import Pause, is_in_force, is_reinstated, limit
 from monitor.gate import Ask, Verdict
 from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
+from monitor.traces import Traces
 from monitor.usages import Usages
 
 PATH = "/v1/gate"
@@ -51,7 +52,9 @@ class GateEndpoint:
         on_error: Callable[[], Mapping[str, str]],
         clock: Callable[[], float],
         count: Callable[[str, str], None],
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._is_loaded = is_loaded
         self._on_error = on_error
         self._waiting = 0
@@ -85,6 +88,8 @@ class GateEndpoint:
                 self._waiting -= 1
             verdict = self.decide(ask)
         self._count("allow" if verdict.allow else "deny", verdict.reason)
+        if self._traces is not None and (parent := traceparent(scope["headers"])):
+            self._traces.decided(parent, self._clock(), as_attributes(verdict))
         if verdict.allow and verdict.limits:
             await _answer(send, 200, _encode(described(verdict)), [])
             return
@@ -221,6 +226,24 @@ def reason_of(verdict: Verdict) -> str:
         return verdict.reason
     code = "" if pause.code is None else f"; code={pause.code}"
     return f"{verdict.reason}; rule={pause.rule}{code}; pause={pause.id}"
+
+
+def traceparent(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the W3C traceparent of a request, empty where there is none."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"traceparent"), "")
+
+
+def as_attributes(verdict: Verdict) -> dict[str, str]:
+    """Return a verdict as attributes of a span."""
+    told = {"whatsapp.gate.decision": "allow" if verdict.allow else "deny", "whatsapp.gate.reason": verdict.reason}
+    pause = verdict.pause
+    if pause is not None:
+        told |= {
+            "whatsapp.gate.rule": pause.rule,
+            "whatsapp.gate.pause": pause.id,
+            "whatsapp.gate.key": gate.key_of(pause),
+        }
+    return told
 
 
 def told_by(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

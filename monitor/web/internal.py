@@ -28,6 +28,7 @@ from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
 from monitor.store.protocol import SEND, Arrival, Store
+from monitor.traces import Traces
 from monitor.upstream import Headers, Upstream
 from monitor.usages import ACCOUNT, Usages
 from monitor.web.access import Access
@@ -78,6 +79,7 @@ class Parts(Protocol):
     clock: Callable[[], float]
     upstream: Upstream
     feed: Feed
+    traces: Traces | None
     hour: Hour
     board: Board
     usages: Usages
@@ -198,6 +200,7 @@ def _gate(parts: Parts, hash_key: bytes) -> GateEndpoint:
         on_error=lambda: parts.loaded.config.gate.on_error.model_dump(),
         clock=parts.clock,
         count=count,
+        traces=parts.traces,
     )
 
 
@@ -260,6 +263,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         ),
         count_send=count_send,
         count_verdict=count_verdict,
+        traces=parts.traces,
     )
 
 

@@ -14,10 +14,12 @@ from monitor.events import Send as SendEvent
 from monitor.gate import Ask, Verdict
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
+from monitor.spans import Exchange
 from monitor.store.protocol import FirstAnswer, StoreUnavailableError
+from monitor.traces import Traces
 from monitor.upstream import Headers, Upstream, UpstreamError, answer_headers, pieces
 from monitor.web import refusals
-from monitor.web.gate import told_by
+from monitor.web.gate import as_attributes, told_by, traceparent
 from monitor.web.idempotency import HEADER, REPLAYED, FirstAnswers, NotSentError, ReusedError
 
 PATH = "/graph"
@@ -47,11 +49,20 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class _Passing:
-    """A send on its way through."""
+    """A send on its way through, with when it was asked for and what the gate said."""
 
     def __init__(
-        self, scope: Scope, path: str, body: bytes, number: str, attempt: Attempt, fingerprint: bytes | None
+        self,
+        scope: Scope,
+        path: str,
+        body: bytes,
+        number: str,
+        attempt: Attempt,
+        fingerprint: bytes | None,
+        asked_at: float,
     ) -> None:
+        self.asked_at = self.decided_at = asked_at
+        self.decision: Mapping[str, str] = {}
         self.scope = scope
         self.path = path
         self.body = body
@@ -80,7 +91,9 @@ class Proxy:
         first: FirstAnswers,
         count_send: Callable[[str, str], None],
         count_verdict: Callable[[str, str], None],
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._upstream = upstream
         self._target = target
         self._decide = decide
@@ -137,7 +150,8 @@ class Proxy:
         ask, attempt = self._attempt(number, told_by(scope["headers"]), said, _peer(scope))
         key = next((value for name, value in scope["headers"] if name == HEADER), b"")
         name = self._first.name(number, key) if key else ""
-        passing = _Passing(scope, path, body, number, attempt, None if key else duplicates.fingerprint(number, said))
+        fingerprint = None if key else duplicates.fingerprint(number, said)
+        passing = _Passing(scope, path, body, number, attempt, fingerprint, self._clock())
 
         def refused() -> FirstAnswer | None:
             return self._refused(ask, passing)
@@ -187,6 +201,7 @@ class Proxy:
         """Return why a send must not leave now, None where it may."""
         verdict = self._decide(ask)
         self._count_verdict("allow" if verdict.allow else "deny", verdict.reason)
+        self._trace_verdict(passing, verdict)
         if not verdict.allow:
             self._count_send(passing.number, "throttled" if refusals.is_passing(verdict) else "refused")
             return _own("", b"", *refusals.paused(verdict))
@@ -195,6 +210,22 @@ class Proxy:
             return None
         self._count_send(passing.number, "duplicate")
         return _own("", b"", *refusals.repetition(earlier))
+
+    def _trace_verdict(self, passing: "_Passing", verdict: Verdict) -> None:
+        """Note a permission for the message's own trace; tell of a denial in the trace of who asked."""
+        if self._traces is None:
+            return
+        passing.decided_at, passing.decision = self._clock(), as_attributes(verdict)
+        if not verdict.allow and (parent := traceparent(passing.scope["headers"])):
+            self._traces.decided(parent, passing.decided_at, passing.decision)
+
+    def _trace_exchange(self, passing: "_Passing", wamid: str, status: int) -> None:
+        if self._traces is not None and wamid:
+            seen = Exchange(
+                passing.asked_at, passing.decided_at, self._clock(), status, passing.number, passing.decision,
+                traceparent(passing.scope["headers"]),
+            )  # fmt: skip
+            self._traces.exchanged(wamid, seen)
 
     def _repeated(self, passing: "_Passing") -> Earlier | None:
         """Note that a send begins and journal it where it repeats another; return that one where it must not pass."""
@@ -240,7 +271,9 @@ class Proxy:
             if found is None:  # whatever ended it
                 self._ended(passing, is_known=is_known)
         event = sends.event(attempt, _json(found.body), self._clock())
-        self._ended(passing, wamid=getattr(event, "wamid", ""), is_known=found.status < 500)
+        wamid = getattr(event, "wamid", "")
+        self._ended(passing, wamid=wamid, is_known=found.status < 500)
+        self._trace_exchange(passing, wamid, found.status)
         if event is not None:
             self._note(attempt, event)
         elif not _is_plain(found.headers):
