@@ -1,6 +1,9 @@
 """The command line: one file for each group of commands."""
 
+import os
+
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from monitor import __version__
 from monitor.cli import (
@@ -14,27 +17,47 @@ from monitor.cli import (
     messages,
     operate,
     outbox,
+    output,
     rules,
     serve,
     simulate,
 )
 
 PREFIX = "WHATSAPP_MONITOR"
+PROGRAM = "whatsapp-monitor"
+COMPLETE = f"_{PREFIX}_COMPLETE"
+SHELLS = {"bash": BashComplete, "fish": FishComplete, "zsh": ZshComplete}
 
 
 @click.group(context_settings={"auto_envvar_prefix": PREFIX, "help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Watch what Meta says of your WhatsApp messages, and pause sending before it gets worse.
 
     Each option can also be given as an environment variable WHATSAPP_MONITOR_<COMMAND>_<OPTION>. Exit codes: 0 done,
-    1 failed, 2 wrong usage, configuration or rules, 3 the store is in use or can't be opened.
+    1 failed, 2 wrong usage, configuration or rules, 3 the store is in use or can't be opened. Colours are shown on a
+    terminal only, and not where NO_COLOR is set.
     """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 @main.command()
-def version() -> None:
+@output.json_option
+def version(as_json: bool) -> None:
     """Print the version."""
-    click.echo(f"whatsapp-monitor {__version__}")
+    output.say({"version": __version__}, as_json, f"whatsapp-monitor {__version__}")
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+def completion(shell: str) -> None:
+    """Print what lets SHELL complete commands and options.
+
+    Put `eval "$(whatsapp-monitor completion bash)"` into ~/.bashrc, the same with zsh into ~/.zshrc, and for fish
+    `whatsapp-monitor completion fish > ~/.config/fish/completions/whatsapp-monitor.fish`.
+    """
+    click.echo(SHELLS[shell](main, {}, PROGRAM, COMPLETE).source())
 
 
 main.add_command(serve.serve)

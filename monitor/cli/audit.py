@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from monitor import config, partitions
-from monitor.cli import client, mistakes
+from monitor.cli import client, mistakes, output
 from monitor.document import Mistaken
 from monitor.store import chain
 from monitor.store.opening import SCHEMA_VERSION
@@ -19,7 +19,7 @@ FAILED = 1
 
 @click.group(invoke_without_command=True)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="How many notes.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -28,7 +28,7 @@ def audit(context: click.Context, limit: int, as_json: bool, url: str, token: st
     if context.invoked_subcommand is None:
         answer = client.call("GET", url, f"/v1/audit?limit={limit}", token)
         columns = ("at", "actor", "action", "target", "reason", "position")
-        client.show(answer, "audit", columns, as_json, "Nothing has happened yet.")
+        output.show(answer, "audit", columns, as_json, "Nothing has happened yet.")
 
 
 @audit.command()
@@ -42,7 +42,7 @@ def audit(context: click.Context, limit: int, as_json: bool, url: str, token: st
     help="Configuration of the sidecar whose store is read; it may be running.",
 )
 @click.option("--head", default="", help="One that was printed earlier: is it still in the chain?")
-@client.json_option
+@output.json_option
 def verify(config_file: Path, head: str, as_json: bool) -> None:
     """Walk the audit's chain of hashes; exit code 1 where a note was changed, taken out or put in."""
     try:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from monitor.cli import client
+from monitor.cli import client, output
 
 _COLUMNS = ("campaign", "sent", "delivered", "read", "replied", "failed", "presumed_expired")
 _RATES = ("delivered", "read", "replied", "failed")
@@ -15,7 +15,7 @@ _RATES = ("delivered", "read", "replied", "failed")
 
 @click.group(invoke_without_command=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -31,7 +31,7 @@ def campaigns(context: click.Context, as_csv: bool, as_json: bool, url: str, tok
         for one in answer["campaigns"]:
             one.update({f"{name}_rate": _percent(one["rates"][name]) for name in _RATES})
     columns = (*_COLUMNS, *(f"{name}_rate" for name in _RATES), "billable", "failed_by_class")
-    client.show(answer, "campaigns", columns, as_json, "No campaigns.")
+    output.show(answer, "campaigns", columns, as_json, "No campaigns.")
 
 
 @campaigns.command()

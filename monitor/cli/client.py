@@ -1,11 +1,10 @@
-"""Speaking to a running sidecar: the options, the call, and how its answers are printed."""
+"""Speaking to a running sidecar: the options, and the call."""
 
 import getpass
 import json
 import os
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +26,6 @@ url_option = click.option(
 token_option = click.option(
     "--token", envvar="WHATSAPP_MONITOR_TOKEN", help="Operator token; better given as WHATSAPP_MONITOR_TOKEN."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
 actor_option = click.option(
     "--actor",
     default=lambda: _me(),
@@ -109,51 +107,8 @@ def quoted(text: str) -> str:
     return quote(text, safe="")
 
 
-def say(answer: dict[str, Any], as_json: bool, text: str) -> None:
-    """Print a sentence, or the answer as JSON."""
-    click.echo(json.dumps(answer, indent=2) if as_json else text)
-
-
-def show(answer: dict[str, Any], name: str, columns: tuple[str, ...], as_json: bool, nothing: str) -> None:
-    """Print records as a table, or the answer as JSON."""
-    if as_json:
-        click.echo(json.dumps(answer, indent=2))
-        return
-    rows = [[_cell(column, item.get(column)) for column in columns] for item in answer[name]]
-    if not rows:
-        click.echo(nothing)
-        return
-    titles = [column.removesuffix("_at").replace("_", " ").upper() for column in columns]
-    widths = [max(len(row[number]) for row in [titles, *rows]) for number in range(len(columns))]
-    for row in [titles, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if answer.get("next_cursor"):
-        click.echo(f"(more: the API's cursor={answer['next_cursor']})")
-
-
 def _me() -> str:
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a container's user often has no name
         return f"uid {os.getuid()}@{socket.gethostname()}"
-
-
-def _cell(column: str, value: Any) -> str:
-    if isinstance(value, int | float) and column in {
-        "since",
-        "until",
-        "opened_at",
-        "created_at",
-        "not_before",
-        "timestamp",
-        "received_at",
-        "last_at",
-        "ended_at",
-        "delivered_at",
-    }:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    if isinstance(value, dict):
-        return " ".join(f"{name}={_cell('', inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "-" if value is None or value == "" else str(value)

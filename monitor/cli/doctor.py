@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 
 from monitor import config, destinations
-from monitor.cli import client, mistakes
+from monitor.cli import client, mistakes, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.store.protocol import ALERTMANAGER
@@ -59,7 +59,7 @@ class Finding(msgspec.Struct, frozen=True):
     "--phone-number-id", "numbers", multiple=True, help="Numbers to look at; those the sidecar knows if none."
 )
 @click.option("--waba-id", "wabas", multiple=True, help="Accounts; else those the sidecar knows.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def doctor(
@@ -82,23 +82,40 @@ def doctor(
         mistakes.end(error)
     found: list[Finding] = []
     with httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as asking:
-        found += _sidecar(asking, url, token, config_file)
-        known = _numbers(asking, url, token)
-        found += _machine(loaded)
         graph = _Graph(asking, loaded, app_id, access_token)
-        found += graph.app()
-        found += graph.numbers(numbers or [number for number, _ in known])
-        found += graph.accounts(wabas or sorted({waba for _, waba in known if waba}))
-        found += _targets(loaded)
+        for one in _findings(asking, graph, loaded, config_file, url, token, numbers, wabas):
+            found.append(one)
+            if not as_json:
+                _print(one)
     if as_json:
         click.echo(json.dumps([msgspec.to_builtins(one) for one in found], indent=2))
-    else:
-        for one in found:
-            click.echo(f"{one.state:<8} {one.name:<28} {one.told}")
-            if one.mend and one.state in {"warning", "failed"}:
-                click.echo(f"{'':<8} mend it: {one.mend}")
     if any(one.state == "failed" for one in found):
         sys.exit(FAILED)
+
+
+def _findings(
+    asking: httpx2.Client,
+    graph: "_Graph",
+    loaded: Loaded,
+    config_file: Path,
+    url: str,
+    token: str | None,
+    numbers: tuple[str, ...],
+    wabas: tuple[str, ...],
+) -> Iterator[Finding]:
+    yield from _sidecar(asking, url, token, config_file)
+    known = _numbers(asking, url, token)
+    yield from _machine(loaded)
+    yield from graph.app()
+    yield from graph.numbers(numbers or [number for number, _ in known])
+    yield from graph.accounts(wabas or sorted({waba for _, waba in known if waba}))
+    yield from _targets(loaded)
+
+
+def _print(one: Finding) -> None:
+    click.echo(f"{output.tinted(one.state)}{'':<{8 - len(one.state)}} {one.name:<28} {one.told}")
+    if one.mend and one.state in {"warning", "failed"}:
+        click.echo(f"{'':<8} mend it: {one.mend}")
 
 
 def _sidecar(asking: httpx2.Client, url: str, token: str | None, config_file: Path) -> Iterator[Finding]:

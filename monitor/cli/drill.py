@@ -15,7 +15,7 @@ import httpx2
 
 from monitor import config, payloads, signature
 from monitor.actions import DRILL_ACCOUNT
-from monitor.cli import client, mistakes
+from monitor.cli import client, mistakes, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 
@@ -42,7 +42,7 @@ class DrillError(Exception):
 @click.option("--webhook", default="http://127.0.0.1:8368", show_default=True, help="The public listener.")
 @click.option("--timeout", "timeout_seconds", default=15.0, show_default=True, help="Seconds for each stage.")
 @client.actor_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def drill(

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from monitor import codes, config, resends
-from monitor.cli import mistakes
+from monitor.cli import mistakes, output
 from monitor.codes import Catalogue, Code
 from monitor.document import Mistaken
 
@@ -44,7 +44,7 @@ def explain() -> None:
 
 @explain.command()
 @click.argument("number", type=int)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 @_config
 def code(number: int, as_json: bool, config_file: Path | None) -> None:
     """Explain the error code NUMBER."""
@@ -73,11 +73,12 @@ def code(number: int, as_json: bool, config_file: Path | None) -> None:
     show_default=True,
     help="Form.",
 )
+@output.json_option
 @_config
-def all_codes(form: str, config_file: Path | None) -> None:
+def all_codes(form: str, as_json: bool, config_file: Path | None) -> None:
     """List all known codes."""
     known = _catalogue(config_file)
-    if form == "json":
+    if as_json or form == "json":
         click.echo(json.dumps([msgspec.to_builtins(one) for one in known.codes.values()], indent=2))
     elif form == "markdown":
         click.echo(markdown(known), nl=False)

@@ -1,7 +1,6 @@
 """`export`: journal and messages as Parquet."""
 
 import importlib.util
-import io
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ import click
 
 from monitor import config, partitions
 from monitor import export as exports
-from monitor.cli import mistakes
+from monitor.cli import mistakes, output
 from monitor.document import Mistaken
 from monitor.export import ExportError, Options
 from monitor.partitions import TABLES, Partition, UnreadableError
@@ -42,6 +41,7 @@ _day = click.DateTime(formats=["%Y-%m-%d"])
     is_flag=True,
     help="Also Meta's own bytes, in which phone numbers and texts stand; left out otherwise.",
 )
+@output.json_option
 def export(
     config_file: Path,
     form: str,
@@ -50,6 +50,7 @@ def export(
     since: datetime | None,
     until: datetime | None,
     with_bodies: bool,
+    as_json: bool,
 ) -> None:
     """Write journal and messages as Parquet, partitioned by day; run again, it writes what is new."""
     if importlib.util.find_spec("pyarrow") is None:
@@ -62,10 +63,9 @@ def export(
         with_bodies,
     )
     waiting: list[Partition] = []
-    shown = sys.stderr if sys.stderr.isatty() else io.StringIO()  # elsewhere click would still write the label
     try:
         source = partitions.connect(config.load(config_file).store_path, SCHEMA_VERSION)
-        with closing(source.db), click.progressbar(length=1, label="exporting", file=shown, show_pos=True) as bar:
+        with closing(source.db), output.progress("exporting", 1) as bar:
 
             def begin(found: Sequence[Partition]) -> None:
                 waiting.extend(found)
@@ -77,4 +77,5 @@ def export(
     except (ExportError, UnreadableError, OSError) as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(FAILED)
-    click.echo(", ".join(f"{name}: {count} rows" for name, count in counts.items()) + f" in {len(waiting)} partitions")
+    told = ", ".join(f"{name}: {count} rows" for name, count in counts.items()) + f" in {len(waiting)} partitions"
+    output.say({"rows": counts, "partitions": len(waiting)}, as_json, told)

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import click
 
-from monitor.cli import client
+from monitor.cli import client, output
 
 FORGET_SECONDS = 600.0  # the journal is searched
 
@@ -22,7 +22,7 @@ class _ShowOrCommand(click.Group):
 @click.group(cls=_ShowOrCommand, invoke_without_command=True)
 @click.option("--recipient", default="", help="A phone number or user id; only its keyed hash is searched.")
 @click.option("--state", default="", help="Only messages in this state, such as failed.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -31,12 +31,12 @@ def messages(context: click.Context, recipient: str, state: str, as_json: bool, 
     if context.invoked_subcommand is None:
         path = f"/v1/messages?recipient={quote(recipient, safe='')}&state={quote(state, safe='')}"
         columns = ("wamid", "state", "direction", "phone_number_id", "recipient", "category", "campaign")
-        client.show(client.call("GET", url, path, token), "messages", columns, as_json, "No messages.")
+        output.show(client.call("GET", url, path, token), "messages", columns, as_json, "No messages.")
 
 
 @messages.command()
 @click.argument("wamid")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def show(wamid: str, as_json: bool, url: str, token: str | None) -> None:
@@ -44,14 +44,14 @@ def show(wamid: str, as_json: bool, url: str, token: str | None) -> None:
     answer = client.call("GET", url, f"/v1/messages/{quote(wamid, safe='')}", token)
     if not as_json:
         click.echo(f"{answer['wamid']}: {answer['state']}")
-    client.show(answer, "timeline", ("timestamp", "status", "codes", "received_at"), as_json, "")
+    output.show(answer, "timeline", ("timestamp", "status", "codes", "received_at"), as_json, "")
 
 
 @messages.command()
 @click.option("--recipient", required=True, help="The person's phone number or user id.")
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def forget(recipient: str, actor: str, reason: str, as_json: bool, url: str, token: str | None) -> None:
@@ -60,4 +60,4 @@ def forget(recipient: str, actor: str, reason: str, as_json: bool, url: str, tok
     answer = client.call("POST", url, "/v1/people/forget", token, ask, FORGET_SECONDS)
     waiting = answer["waiting"]
     later = f"; {waiting} wait to be forwarded: run this again once they are" if waiting else ""
-    client.say(answer, as_json, f"Forgotten; {answer['entries']} journal entries changed{later}")
+    output.say(answer, as_json, f"Forgotten; {answer['entries']} journal entries changed{later}")

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import click
 
-from monitor.cli import client
+from monitor.cli import client, output
 from monitor.web.asks import PLACED_SCOPES
 
 
@@ -13,25 +13,26 @@ from monitor.web.asks import PLACED_SCOPES
 @click.option(
     "--acknowledge-loosening", "is_acknowledged", is_flag=True, help="Also take rules that stop less than those before."
 )
+@output.json_option
 @client.url_option
 @client.token_option
-def reload(is_acknowledged: bool, url: str, token: str | None) -> None:
+def reload(is_acknowledged: bool, as_json: bool, url: str, token: str | None) -> None:
     """Take up changed configuration and rules: all of them, or nothing where something is wrong."""
     query = "?acknowledge_loosening=true" if is_acknowledged else ""
     client.post(url, f"/-/reload{query}", token)
-    click.echo("Reloaded.")
+    output.say({"reloaded": True}, as_json, "Reloaded.")
 
 
 @click.command()
 @click.option("--all", "is_all", is_flag=True, help="Also those that are over.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def firings(is_all: bool, as_json: bool, url: str, token: str | None) -> None:
     """List the rules that are pending or firing, shadows among them."""
     answer = client.call("GET", url, "/v1/firings" + ("" if is_all else "?live=true"), token)
     columns = ("id", "rule", "mode", "state", "group", "since", "last_at", "ended_at", "reason", "count")
-    client.show(answer, "firings", columns, as_json, "Nothing is firing.")
+    output.show(answer, "firings", columns, as_json, "Nothing is firing.")
 
 
 @click.group()
@@ -41,14 +42,14 @@ def pauses() -> None:
 
 @pauses.command("list")
 @click.option("--all", "is_all", is_flag=True, help="Also those that are over.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def list_pauses(is_all: bool, as_json: bool, url: str, token: str | None) -> None:
     """List the pauses in force."""
     answer = client.call("GET", url, f"/v1/pauses?all={str(is_all).lower()}", token)
     columns = ("id", "key", "scope", "scope_id", "lane", "stage", "rule", "code", "since", "until", "reason")
-    client.show(answer, "pauses", columns, as_json, "Nothing is paused.")
+    output.show(answer, "pauses", columns, as_json, "Nothing is paused.")
 
 
 @pauses.command("add")
@@ -58,7 +59,7 @@ def list_pauses(is_all: bool, as_json: bool, url: str, token: str | None) -> Non
 @click.option("--for", "seconds", help="How long, as 30m or 2d; otherwise until someone resumes.")
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def add_pause(
@@ -75,7 +76,7 @@ def add_pause(
     """Pause outbound sending."""
     ask = {"scope": scope, "scope_id": scope_id, "lane": lane, "for": seconds, "actor": actor, "reason": reason}
     answer = client.call("POST", url, "/v1/pauses", token, {name: value for name, value in ask.items() if value})
-    client.say(answer, as_json, f"Paused: {answer['pause']['id']}")
+    output.say(answer, as_json, f"Paused: {answer['pause']['id']}")
 
 
 @pauses.command()
@@ -89,7 +90,7 @@ def add_pause(
 )
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def resume(
@@ -113,12 +114,12 @@ def resume(
         ask["reinstate_for"] = reinstate_for
     answer = client.call("POST", url, f"/v1/pauses/{quote(pause_id, safe='')}/resume", token, ask)
     done = "Half open" if is_probed else "Reinstated" if reinstate_for is not None else "Released"
-    client.say(answer, as_json, f"{done}: {pause_id}")
+    output.say(answer, as_json, f"{done}: {pause_id}")
 
 
 @click.group(invoke_without_command=True)
 @click.option("--all", "is_all", is_flag=True, help="Also those that are resolved.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -127,14 +128,14 @@ def flags(context: click.Context, is_all: bool, as_json: bool, url: str, token: 
     if context.invoked_subcommand is None:
         answer = client.call("GET", url, "/v1/flags" + ("" if is_all else "?open=true"), token)
         columns = ("id", "rule", "group", "evidence_count", "opened_at", "last_at", "sources")
-        client.show(answer, "flags", columns, as_json, "No open flags.")
+        output.show(answer, "flags", columns, as_json, "No open flags.")
 
 
 @flags.command()
 @click.argument("flag_id")
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def resolve(flag_id: str, actor: str, reason: str, as_json: bool, url: str, token: str | None) -> None:
@@ -142,7 +143,7 @@ def resolve(flag_id: str, actor: str, reason: str, as_json: bool, url: str, toke
     answer = client.call(
         "POST", url, f"/v1/flags/{quote(flag_id, safe='')}/resolve", token, {"actor": actor, "reason": reason}
     )
-    client.say(answer, as_json, f"Resolved: {flag_id}")
+    output.say(answer, as_json, f"Resolved: {flag_id}")
 
 
 @click.command()
@@ -152,18 +153,18 @@ def resolve(flag_id: str, actor: str, reason: str, as_json: bool, url: str, toke
     show_default=True,
     help="pending, claimed, sent, dropped, superseded, withheld; empty for all.",
 )
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def resends(state: str, as_json: bool, url: str, token: str | None) -> None:
     """List messages to send again."""
     answer = client.call("GET", url, f"/v1/resends?state={quote(state)}", token)
     columns = ("id", "wamid", "phone_number_id", "state", "reason", "not_before", "attempt", "outcome", "callback_data")
-    client.show(answer, "resends", columns, as_json, "Nothing to send again.")
+    output.show(answer, "resends", columns, as_json, "Nothing to send again.")
 
 
 @click.group(invoke_without_command=True)
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -172,18 +173,18 @@ def incidents(context: click.Context, as_json: bool, url: str, token: str | None
     if context.invoked_subcommand is None:
         answer = client.call("GET", url, "/v1/incidents", token)
         columns = ("id", "waba_id", "opened_at", "first_witness", "codes", "until", "ended_at")
-        client.show(answer, "incidents", columns, as_json, "No incidents.")
+        output.show(answer, "incidents", columns, as_json, "No incidents.")
 
 
 @incidents.command()
 @click.argument("incident_id")
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def close(incident_id: str, actor: str, reason: str, as_json: bool, url: str, token: str | None) -> None:
     """Close the incident INCIDENT_ID."""
     path = f"/v1/incidents/{quote(incident_id, safe='')}/close"
     answer = client.call("POST", url, path, token, {"actor": actor, "reason": reason})
-    client.say(answer, as_json, f"Closed: {incident_id}")
+    output.say(answer, as_json, f"Closed: {incident_id}")

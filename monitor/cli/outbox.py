@@ -2,7 +2,7 @@
 
 import click
 
-from monitor.cli import client
+from monitor.cli import client, output
 
 COLUMNS = ("id", "destination", "kind", "reference", "state", "attempts", "created_at", "error")
 
@@ -10,7 +10,7 @@ COLUMNS = ("id", "destination", "kind", "reference", "state", "attempts", "creat
 @click.group(invoke_without_command=True)
 @click.option("--dead", "is_dead", is_flag=True, help="Only what a destination refused for good.")
 @click.option("--destination", default="", help="Only what goes there.")
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 @click.pass_context
@@ -19,7 +19,7 @@ def outbox(context: click.Context, is_dead: bool, destination: str, as_json: boo
     if context.invoked_subcommand is None:
         state = "dead" if is_dead else ""
         answer = client.call("GET", url, f"/v1/outbox?state={state}&destination={client.quoted(destination)}", token)
-        client.show(answer, "rows", COLUMNS, as_json, "Nothing waits.")
+        output.show(answer, "rows", COLUMNS, as_json, "Nothing waits.")
 
 
 @outbox.command()
@@ -28,7 +28,7 @@ def outbox(context: click.Context, is_dead: bool, destination: str, as_json: boo
 @client.token_option
 def show(row_id: int, url: str, token: str | None) -> None:
     """Print all that is known of row ROW_ID, as JSON."""
-    client.say(client.call("GET", url, f"/v1/outbox/{row_id}", token), True, "")
+    output.say(client.call("GET", url, f"/v1/outbox/{row_id}", token), True, "")
 
 
 @outbox.command()
@@ -37,7 +37,7 @@ def show(row_id: int, url: str, token: str | None) -> None:
 @click.option("--destination", default="", help="With --all: only what goes there.")
 @client.actor_option
 @client.reason_option
-@client.json_option
+@output.json_option
 @client.url_option
 @client.token_option
 def retry(
@@ -56,8 +56,8 @@ def retry(
     act = {"actor": actor, "reason": reason}
     if row_id is not None:
         answer = client.call("POST", url, f"/v1/outbox/{row_id}/retry", token, act)
-        client.say(answer, as_json, f"Waits again: {row_id}")
+        output.say(answer, as_json, f"Waits again: {row_id}")
         return
     answer = client.call("POST", url, "/v1/outbox/retry", token, {**act, "destination": destination})
     told = ", ".join(f"{count} for {name}" for name, count in answer["retried"].items())
-    client.say(answer, as_json, f"Wait again: {told}")
+    output.say(answer, as_json, f"Wait again: {told}")

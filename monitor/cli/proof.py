@@ -30,7 +30,7 @@ from monitor import (
 from monitor.actions import Pause, is_in_force
 from monitor.backtests import Backtest, Report
 from monitor.campaigns import NO_NAMING
-from monitor.cli import client, mistakes
+from monitor.cli import mistakes, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.events import MetaEvent, Unparsed
@@ -75,7 +75,7 @@ class _Duration(click.ParamType[float]):
     "--now", "is_now", is_flag=True, help="Judge the event's age by the clock; otherwise it has just happened."
 )
 @click.option("--matching", is_flag=True, help="Leave out rules that the event does not match.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 def explain(
     event_file: io.BufferedReader,
     files: tuple[Path, ...],
@@ -115,7 +115,7 @@ def explain(
     help="When somebody would have resumed what only a human ends.",
 )
 @click.option("--as-written", is_flag=True, help="Leave rules in shadow mode as shadows; otherwise all are enforced.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 def backtest(
     files: tuple[Path, ...], config_file: Path, since: float, resumed_after: float, as_written: bool, as_json: bool
 ) -> None:
@@ -139,7 +139,7 @@ def _print(report: Report, rules: RuleSet) -> None:
         "rule", "mode", "firings", "actions", "paused_minutes", "throttled_minutes", "stopped", "false_stops",
     )  # fmt: skip
     lines = backtests.table(report, {rule.name: rule for rule in rules.rules})
-    client.show({"rules": lines}, "rules", columns, False, "No rules.")
+    output.show({"rules": lines}, "rules", columns, False, "No rules.")
     hours = (report.until - report.since) / 3600
     click.echo(
         f"{report.entries} journal entries over {hours:.1f} hours, {report.messages} messages: {report.stopped} would "
@@ -206,10 +206,7 @@ def _loaded(file: Path) -> Loaded:
 
 def _shown(loaded: Loaded, since: float) -> Iterator[Entry]:
     """Yield entries under a progress bar, where somebody looks."""
-    shown = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with click.progressbar(
-        _entries(loaded, since), length=_count(loaded, since), label="backtesting", file=shown, show_pos=True
-    ) as bar:
+    with output.progress("backtesting", _count(loaded, since), _entries(loaded, since)) as bar:
         yield from bar
 
 

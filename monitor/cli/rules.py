@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from monitor import rule_checks, rule_files, rule_tests
-from monitor.cli import junit, mistakes, proof
+from monitor.cli import junit, mistakes, output, proof
 from monitor.document import Mistaken
 from monitor.rule_coverage import Coverage
 
@@ -30,7 +30,8 @@ def rules() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Also say how FILES would stop less than these files do; may be given several times.",
 )
-def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ...]) -> None:
+@output.json_option
+def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ...], as_json: bool) -> None:
     """Check rules FILES together, in their order; every mistake with its file, line and column."""
     try:
         found = rule_files.read((str(file), file.read_bytes()) for file in files)
@@ -42,7 +43,11 @@ def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ..
     loosened = list(rule_checks.loosened(before, found.rule_set)) if against else []
     for one in loosened:
         click.echo(f"loosened: {one}", err=True)
-    click.echo(f"{len(found.rule_set.rules)} rules found, hash {found.rule_set.hash}")
+    rules = found.rule_set
+    told = {"rules": len(rules.rules), "hash": rules.hash, "warnings": list(map(str, found.warnings))}
+    output.say(
+        {**told, "loosened": list(map(str, loosened))}, as_json, f"{len(rules.rules)} rules found, hash {rules.hash}"
+    )
     if loosened or (fatal_warnings and found.warnings):
         sys.exit(FAILED)
 
@@ -52,7 +57,7 @@ def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ..
 @click.option("--run", "only", metavar="TEXT", default="", help="Run only the tests whose name holds TEXT.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
 @click.option("--coverage", "is_coverage", is_flag=True, help="Say which rules and conditions the tests leave untried.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 def test(files: tuple[Path, ...], only: str, junit_file: Path | None, is_coverage: bool, as_json: bool) -> None:
     """Run the tests in FILES: events in; expected firings, actions, pauses, flags, alerts and gate verdicts out."""
     results = []

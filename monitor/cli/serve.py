@@ -12,7 +12,7 @@ import uvloop
 
 from monitor import app, config, listeners, logs
 from monitor.app import App
-from monitor.cli import mistakes
+from monitor.cli import mistakes, output
 from monitor.document import Mistaken
 from monitor.store.protocol import StoreInUseError
 
@@ -103,10 +103,13 @@ def serve(
 
 @click.command("check-config")
 @click.argument("file", default="monitor.yml", type=click.Path(path_type=Path))
-def check_config(file: Path) -> None:
+@output.json_option
+def check_config(file: Path, as_json: bool) -> None:
     """Check a configuration FILE and the rules that it names."""
     loaded = _loaded(file)
-    click.echo(f"{file}: fine; {len(loaded.rule_set.rules)} rules, hash {loaded.rule_set.hash}")
+    rules = loaded.rule_set
+    found = {"file": str(file), "rules": len(rules.rules), "hash": rules.hash, "warnings": list(loaded.warnings)}
+    output.say(found, as_json, f"{file}: fine; {len(rules.rules)} rules, hash {rules.hash}")
 
 
 def _loaded(file: Path) -> config.Loaded:
