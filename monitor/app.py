@@ -220,6 +220,7 @@ class App:
         self.receiver.door = _door(loaded)
         forwards, self.pipeline.alert_destinations = destinations.names(loaded.config)
         self.store.writer.forward_to = forwards
+        self.store.room.keep_free_bytes = loaded.config.store.keep_free
         self._start_outbox()
         await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
         self.metrics.adopt(loaded.catalogue())
@@ -314,6 +315,7 @@ class App:
             resends=lambda: self._resends,
             lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
             journal_bytes=self.store.size_bytes,
+            room=self.store.room,
             followers=lambda: len(self.feed.followers),
         )
 
@@ -344,6 +346,7 @@ def build(loaded: Loaded, path: Any) -> App:
     """Open the store and wire every part; raise StoreInUseError where the store can't be had."""
     config = loaded.config
     store = open_store(loaded.store_path, destinations.names(config)[0])
+    store.room.keep_free_bytes = config.store.keep_free
     return App(loaded, path, store, _tracer(loaded))
 
 

@@ -25,7 +25,7 @@ QUARANTINES = ("parse", "evaluate")
 DRILL_STAGES = ("webhook", "gate", "follower", "alertmanager", "release")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
-    "journal_unavailable",
+    "journal_unavailable", "disk_full",
 )  # fmt: skip
 _GRAVE = frozenset({"policy_block", "duplicate", "expired", "quality", "payment", "auth"})
 _PRECREATED_ORIGINS = frozenset({"status", "webhook", "message"})

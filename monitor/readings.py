@@ -12,6 +12,7 @@ from monitor.codes import Catalogue
 from monitor.firings import ENDED, Firing
 from monitor.metrics import NUMBERS_MOST
 from monitor.store.protocol import Backlog
+from monitor.store.room import Room
 
 
 class Readings:
@@ -29,6 +30,7 @@ class Readings:
         resends: Callable[[], Mapping[str, int]],
         lag_events: Callable[[], int],
         journal_bytes: Callable[[], int],
+        room: Room,
         followers: Callable[[], int],
     ) -> None:
         self._clock = clock
@@ -40,6 +42,7 @@ class Readings:
         self._resends = resends
         self._lag_events = lag_events
         self._journal_bytes = journal_bytes
+        self._room = room
         self._followers = followers
 
     def describe(self) -> Iterator[Metric]:
@@ -75,6 +78,14 @@ class Readings:
         yield GaugeMetricFamily("whatsapp_monitor_followers", "Open streams of events.", value=self._followers())
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
+        )
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_disk_free_bytes", "Room on the store's disk.", value=self._room.free_bytes()
+        )
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_disk_kept_free_bytes",
+            "Room below which deliveries are answered 503.",
+            value=self._room.kept_bytes(),
         )
 
     def _paused(self, now: float) -> Iterator[Metric]:

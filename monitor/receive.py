@@ -38,6 +38,10 @@ class Journal(Protocol):
         """How many arrivals wait for their commit."""
         ...
 
+    def has_room(self) -> bool:
+        """Say whether the disk has room for more."""
+        ...
+
     async def append(self, arrival: Arrival) -> int | None:
         """Journal durably; None for a copy."""
         ...
@@ -96,6 +100,8 @@ class Receiver:
             return await self._refuse(send, 413, "too_large")
         if self._journal.waiting >= WAITING_MOST or self._in_flight_bytes + declared > IN_FLIGHT_BYTES_MOST:
             return await self._refuse(send, 503, "overloaded")
+        if not self._journal.has_room():
+            return await self._refuse(send, 503, "disk_full")
         self._in_flight_bytes += declared
         try:
             await self._take(signatures[0], receive, send)

@@ -38,6 +38,7 @@ class StoreConfig(Strict):
 
     url: str = "sqlite:///data/monitor.db"
     retention: Annotated[Seconds, pydantic.Field(ge=3600)] = 8 * 86400.0
+    keep_free: Annotated[pydantic.ByteSize, pydantic.Field(ge=0)] = pydantic.ByteSize(64 * 1024 * 1024)
 
     @pydantic.field_validator("url")
     @classmethod

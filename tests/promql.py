@@ -1,5 +1,6 @@
 """What PromQL expressions select, and what the monitor exports."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import promql_parser
@@ -10,6 +11,7 @@ from monitor import codes
 from monitor.memory import Memory
 from monitor.metrics import Metrics
 from monitor.readings import Readings
+from monitor.store.room import Room
 from tests import setting
 
 
@@ -55,6 +57,7 @@ def exported_metrics() -> set[str]:
         lag_events=lambda: 0,
         followers=lambda: 1,
         journal_bytes=lambda: 0,
+        room=Room(Path()),
     )
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
     families = [*registry.collect(), *readings.collect(), *setting.statements(metrics, Memory()).collect()]

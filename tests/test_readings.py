@@ -1,10 +1,13 @@
 """What is read off the running parts at each scrape."""
 
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry
 
 from monitor import codes
 from monitor.actions import Pause
 from monitor.readings import Readings
+from monitor.store.room import Room
 
 SINCE = "whatsapp_gate_paused_since_timestamp_seconds"
 
@@ -27,6 +30,7 @@ def scraped(*pauses: Pause) -> CollectorRegistry:
             lag_events=lambda: 0,
             followers=lambda: 0,
             journal_bytes=lambda: 0,
+            room=Room(Path()),
         )
     )
     return registry

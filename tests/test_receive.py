@@ -22,6 +22,10 @@ class Journal:
         self.waiting = 0
         self.arrivals: list[Arrival] = []
         self.is_broken = False
+        self.is_full = False
+
+    def has_room(self) -> bool:
+        return not self.is_full
 
     async def append(self, arrival: Arrival) -> int | None:
         if self.is_broken:
@@ -168,6 +172,16 @@ async def test_an_unavailable_journal_is_503_with_retry_after(world: World) -> N
     assert answer.status == 503
     assert answer.headers["retry-after"] == "5"
     assert world.outcomes == {"journal_unavailable": 1}
+
+
+async def test_a_full_disk_is_503_with_retry_after_until_there_is_room(world: World) -> None:
+    world.journal.is_full = True
+    refused = await world.post(BODY)
+    world.journal.is_full = False
+    taken = await world.post(BODY)
+
+    assert (refused.status, refused.headers["retry-after"], taken.status) == (503, "5", 200)
+    assert world.outcomes == {"disk_full": 1, "accepted": 1}
 
 
 async def test_too_many_waiting_deliveries_are_503(world: World) -> None:

@@ -41,6 +41,11 @@ def highest(expression: str, most: int = 8) -> str:
     return f"topk({most}, {expression})"
 
 
+def lowest(expression: str, most: int = 8) -> str:
+    """Return the lowest series."""
+    return f"bottomk({most}, {expression})"
+
+
 def or_zero(expression: str, label: str = "") -> str:
     """Return 0 where there are no series but a sidecar is there: without one nothing is known, and nothing is shown.
 

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.models import dashboard as dashboard_model
 
 from dashboards.src import board, overview, panels, standing
 from dashboards.src.panels import GREEN, GREY, ORANGE, PURPLE, RED, YELLOW
-from dashboards.src.queries import grown, highest, or_zero, per_second, quantile, series
+from dashboards.src.queries import grown, highest, lowest, or_zero, per_second, quantile, series
 
 RELOADED = {"0": ("Refused", RED), "1": ("Taken", GREEN)}
 DRILLED = {"-1": ("Never", GREY), "0": ("Failed", RED), "1": ("Passed", GREEN)}
@@ -118,6 +118,8 @@ def _pipeline() -> list[panels.AnyPanel]:
     repeated = per_second("whatsapp_monitor_repeated_events_total")
     lag = f"max by (instance) ({series('whatsapp_monitor_journal_lag_events')})"
     size = f"max by (instance) ({series('whatsapp_monitor_journal_bytes')})"
+    room = f"min by (instance) ({series('whatsapp_monitor_disk_free_bytes')})"
+    kept = f"max({series('whatsapp_monitor_disk_kept_free_bytes')})"
     return [
         panels.stack(
             "Events by kind",
@@ -134,8 +136,15 @@ def _pipeline() -> list[panels.AnyPanel]:
             ),
             "WhatsAppMonitorJournalLag",
         ),
-        panels.lines(
-            "Size of the store", "On disk, write-ahead log included.", "bytes", [(highest(size), "{{instance}}")]
+        panels.linked(
+            panels.lines(
+                "The store and its disk",
+                "Size of the store, write-ahead log included; the room that is left; and the room below which "
+                "webhooks are answered 503.",
+                "bytes",
+                [(highest(size), "store {{instance}}"), (lowest(room), "left {{instance}}"), (kept, "kept free")],
+            ),
+            "WhatsAppMonitorDiskFilling",
         ),
         panels.linked(
             panels.lines(

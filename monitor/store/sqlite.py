@@ -38,6 +38,7 @@ from monitor.store.protocol import (
     StoreUnavailableError,
 )
 from monitor.store.retention import Retention
+from monitor.store.room import Room
 from monitor.store.writer import Writer
 from monitor.windows import Value
 
@@ -58,12 +59,17 @@ class SqliteStore:
         self._tail: deque[Entry] = deque()
         self._tail_bytes = 0
         self._retention = Retention()
+        self.room = Room(path.absolute().parent)
         writer.on_appended = self._remember
 
     @property
     def waiting(self) -> int:
         """How many arrivals wait for their commit."""
         return self.writer.waiting
+
+    def has_room(self) -> bool:
+        """Say whether the disk has room for deliveries besides what is kept free."""
+        return self.room.is_left()
 
     async def append(self, arrival: Arrival) -> int | None:
         """Journal it with a forward row per destination; return its position, or None for a copy of a known body."""
