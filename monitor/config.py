@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from monitor.campaigns import Naming
 from monitor.codes import Catalogue
 from monitor.document import Document, Mistake, Mistaken
 from monitor.messages import DEFAULT_POLICY, Policy
+from monitor.roles import Granted, Role
 from monitor.rules import RuleSet
 from monitor.secrets import Secret
 from monitor.sections import Config, RulesConfig
@@ -31,7 +32,7 @@ class Loaded(msgspec.Struct, frozen=True):
     rule_set: RuleSet
     app_secrets: tuple[Secret, ...]
     verify_tokens: tuple[Secret, ...]
-    operator_tokens: tuple[Secret, ...]
+    tokens: tuple[Granted, ...]
     store_path: Path
     directory: Path
     warnings: tuple[Mistake, ...] = ()
@@ -97,7 +98,9 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     hook, web = config.webhook, config.web
     app_secrets = gather(("webhook", "app_secrets"), hook.app_secrets, hook.app_secrets_file, is_needed=True)
     verify_tokens = gather(("webhook", "verify_tokens"), hook.verify_tokens, hook.verify_tokens_file, is_needed=True)
-    operator_tokens = gather(("web", "operator_tokens"), web.operator_tokens, web.operator_tokens_file, is_needed=False)
+    viewers = gather(("web", "viewer_tokens"), web.viewer_tokens, web.viewer_tokens_file, is_needed=False)
+    operators = gather(("web", "operator_tokens"), web.operator_tokens, web.operator_tokens_file, is_needed=False)
+    admins = gather(("web", "admin_tokens"), web.admin_tokens, web.admin_tokens_file, is_needed=False)
     rule_set = RuleSet((), "")
     doubts: tuple[Mistake, ...] = ()
     try:
@@ -116,7 +119,23 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     )
     warnings = (*warnings, *doubts)
     store_path = (directory / config.store.url.removeprefix("sqlite:///")).resolve()
-    return Loaded(config, rule_set, app_secrets, verify_tokens, operator_tokens, store_path, directory, warnings)
+    return Loaded(
+        config,
+        rule_set,
+        app_secrets,
+        verify_tokens,
+        _granted(viewers, operators, admins),
+        store_path,
+        directory,
+        warnings,
+    )
+
+
+def _granted(viewers: Sequence[Secret], operators: Sequence[Secret], admins: Sequence[Secret]) -> tuple[Granted, ...]:
+    """Return who may do what; operators do everything where nobody is named as admin."""
+    acting = Role.OPERATOR if admins else Role.ADMIN
+    roles = ((viewers, Role.VIEWER), (operators, acting), (admins, Role.ADMIN))
+    return tuple(Granted(secret, role) for secrets_of, role in roles for secret in secrets_of)
 
 
 def _unknown_webhooks(config: Config, rule_set: RuleSet) -> Iterator[Mistake]:

@@ -67,11 +67,15 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Note that its headers are read; refuse them where they are too large in one piece."""
+        """Note that its headers are read; refuse them where they name no host or two, or are too large in one piece."""
         is_large = self._header_bytes > HEADER_BYTES_MOST
         self._is_in_headers = False
         self._header_bytes = self._raw_bytes = self._body_bytes = 0
         self._stop_clock()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            self._end(b"400 Bad Request")
+            return
         if is_large and sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEADER_BYTES_MOST:
             self._end(b"431 Request Header Fields Too Large")
             return

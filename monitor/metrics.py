@@ -79,6 +79,8 @@ class Metrics:
         self._make_own_health()
         for outcome in OUTCOMES:
             self.deliveries.of(outcome)
+        for outcome in ("unknown", "limited"):
+            self.logins_failed.of(outcome)
         for reason in ("queue_full", "export_failed"):
             self.spans_dropped.of(reason)
         self.events.of("unparsed")
@@ -160,6 +162,9 @@ class Metrics:
         )
         self.labels_dropped = counter("monitor_labels_dropped", "Values counted as `other` because of a cap.", "label")
         self.spans_dropped = counter("monitor_spans_dropped", "Spans that no collector took.", "reason")
+        self.logins_failed = counter(
+            "monitor_logins_failed", "Tokens that nobody has, and requests that had to wait after many.", "outcome"
+        )
         self.loop_restarts = counter("monitor_loop_restarts", "Failures of background loops.", "loop")
         self.journal_commit_seconds = self._histogram(
             "monitor_journal_commit_seconds", "From handing a group to the writer to its durability.", "", _FAST_BUCKETS

@@ -92,8 +92,12 @@ class Graph(Strict):
 class Web(Strict):
     """Who may use the internal listener; without tokens anyone on this machine may, and it binds to loopback only."""
 
+    viewer_tokens: tuple[SecretValue, ...] = ()
+    viewer_tokens_file: str | None = None
     operator_tokens: tuple[SecretValue, ...] = ()
     operator_tokens_file: str | None = None
+    admin_tokens: tuple[SecretValue, ...] = ()
+    admin_tokens_file: str | None = None
     hosts: tuple[str, ...] = ()
 
 

@@ -112,7 +112,7 @@ def test_the_sidecar_takes_its_configuration(tmp_path: Path) -> None:
     loaded = config.load(tmp_path / "monitor.yml", given)
 
     assert loaded.warnings == ()
-    assert [token.reveal() for token in loaded.operator_tokens] == ["operator-token-0123456789"]
+    assert [token.secret.reveal() for token in loaded.tokens] == ["operator-token-0123456789"]
 
 
 def test_what_is_mounted_exists_and_volumes_and_secrets_are_declared() -> None:

@@ -10,6 +10,7 @@ import pytest
 from monitor import app as application
 from monitor import config
 from monitor.app import App
+from monitor.roles import Granted, Role
 from monitor.secrets import Secret
 from monitor.web import login
 from monitor.web.sessions import COOKIE, LASTS_SECONDS, Sessions
@@ -127,11 +128,11 @@ def headers_of(session: str) -> list[tuple[bytes, bytes]]:
 
 
 def test_a_session_ends_after_its_time_with_its_token_and_by_any_change() -> None:
-    now, tokens = [1_000.0], [Secret("one"), Secret("two")]
+    now, tokens = [1_000.0], [Granted(Secret("one"), Role.VIEWER), Granted(Secret("two"), Role.OPERATOR)]
     sessions = Sessions(b"k" * 32, lambda: tokens, lambda: now[0])
     session = sessions.opened("two")
     assert session is not None
-    assert sessions.is_open(headers_of(session))
+    assert sessions.role(headers_of(session)) is Role.OPERATOR
 
     ends_at, nonce, signed = session.split(".")
     for forged in (
@@ -142,10 +143,10 @@ def test_a_session_ends_after_its_time_with_its_token_and_by_any_change() -> Non
         "é.é.é",
         f"x.{nonce}.{signed}",
     ):
-        assert not sessions.is_open([(b"cookie", f"{COOKIE}={forged}".encode("latin-1"))])
-    assert not Sessions(b"other" * 8, lambda: tokens, lambda: now[0]).is_open(headers_of(session))
+        assert sessions.role([(b"cookie", f"{COOKIE}={forged}".encode("latin-1"))]) is None
+    assert Sessions(b"other" * 8, lambda: tokens, lambda: now[0]).role(headers_of(session)) is None
     del tokens[1]
-    assert not sessions.is_open(headers_of(session))
-    tokens.append(Secret("two"))
+    assert sessions.role(headers_of(session)) is None
+    tokens.append(Granted(Secret("two"), Role.OPERATOR))
     now[0] += LASTS_SECONDS
-    assert not sessions.is_open(headers_of(session))
+    assert sessions.role(headers_of(session)) is None

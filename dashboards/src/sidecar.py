@@ -275,7 +275,15 @@ def _lost() -> list[panels.AnyPanel]:
     spans = grown("whatsapp_monitor_spans_dropped_total", by="reason")
     loops = grown("whatsapp_monitor_loop_restarts_total", by="loop")
     build = series("whatsapp_monitor_build_info")
+    logins = grown("whatsapp_monitor_logins_failed_total", by="outcome")
     return [
+        panels.lines(
+            "Log-ins that failed",
+            "Tokens that nobody has, and requests that had to wait after many different ones, in each step.",
+            "short",
+            [(logins, "{{outcome}}")],
+            span=6,
+        ),
         panels.linked(
             panels.paint(
                 panels.lines(
@@ -283,6 +291,7 @@ def _lost() -> list[panels.AnyPanel]:
                     "Trace spans that no collector took, in each step.",
                     "short",
                     [(spans, "{{reason}}")],
+                    span=6,
                 ),
                 LOSS_COLORS,
             ),
@@ -294,6 +303,7 @@ def _lost() -> list[panels.AnyPanel]:
                 "How often each part failed and was started again, in each step: the eight with most.",
                 "short",
                 [(highest(loops), "{{loop}}")],
+                span=6,
             ),
             "WhatsAppMonitorLoopRestarts",
         ),
@@ -303,6 +313,6 @@ def _lost() -> list[panels.AnyPanel]:
             f"count by (instance, version, python_version, sqlite_version) ({build})",
             {"instance": "Instance", "version": "Version", "python_version": "Python", "sqlite_version": "SQLite"},
             "No monitor is scraped",
-            span=8,
+            span=6,
         ),
     ]

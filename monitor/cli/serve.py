@@ -83,7 +83,7 @@ def serve(
     loaded = _loaded(config_file)
     try:
         host, _ = listeners.split(web_address)
-        if not listeners.is_loopback(host) and not loaded.operator_tokens and not is_insecure:
+        if not listeners.is_loopback(host) and not loaded.tokens and not is_insecure:
             raise ValueError(
                 f"{web_address} can be reached from other machines: set web.operator_tokens, or say --web.insecure"
             )

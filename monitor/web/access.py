@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from monitor import roles
 from monitor.receive import Receive, Scope, Send
-from monitor.secrets import Secret
+from monitor.roles import Granted, Role
+from monitor.web.attempts import Attempts
 from monitor.web.sessions import Sessions
 
 LOGIN = "/login"
@@ -27,10 +29,12 @@ class Access:
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Any],
-        tokens: Callable[[], Sequence[Secret]],
+        tokens: Callable[[], Sequence[Granted]],
         hosts: Callable[[], Collection[str]],
         sessions: Sessions,
+        attempts: Attempts,
     ) -> None:
+        self._attempts = attempts
         self._app = app
         self._tokens = tokens
         self._hosts = hosts
@@ -47,23 +51,39 @@ class Access:
             return
         headers = dict(scope["headers"])
         is_open = scope["path"] in _OPEN or scope["path"].startswith((_GRAPH, _STATIC))
-        if tokens and not is_open and not self._is_known(scope, headers, tokens):
-            if b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):
-                await _sign_in(send, scope)
-                return
-            await _refuse(send, 401, b"unauthorized", [(b"www-authenticate", b'Bearer realm="whatsapp-monitor"')])
+        if tokens and not is_open and not await self._may(scope, headers, tokens, send):
             return
         if scope["method"] not in _READS and _is_foreign(headers):
             await _refuse(send, 403, b"cross_origin", [])
             return
         await self._app(scope, receive, send)
 
-    def _is_known(self, scope: Scope, headers: dict[bytes, bytes], tokens: Sequence[Secret]) -> bool:
-        """Say whether the request carries a token; or a session, which reads everything and writes by the page only."""
-        if _has_token(headers.get(b"authorization", b""), tokens):
-            return True
-        is_of_page = scope["method"] in _READS or is_page(scope["path"])
-        return is_of_page and self._sessions.is_open(scope["headers"])
+    async def _may(self, scope: Scope, headers: dict[bytes, bytes], tokens: Sequence[Granted], send: Send) -> bool:
+        """Say whether whoever asks may do so; where not, answer 401, 403, 429, or lead a browser to the form."""
+        claimed, address = headers.get(b"authorization", b""), str((scope.get("client") or ("",))[0])
+        if claimed and (wait_seconds := self._attempts.wait_seconds(address)):
+            await _refuse(send, 429, b"too_many_tokens", [(b"retry-after", str(wait_seconds).encode())])
+            return False
+        role = self._role(scope, claimed, tokens)
+        if role is None:
+            if claimed:
+                self._attempts.failed(address, claimed)
+            elif b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):
+                await _sign_in(send, scope)
+                return False
+            await _refuse(send, 401, b"unauthorized", [(b"www-authenticate", b'Bearer realm="whatsapp-monitor"')])
+            return False
+        if role < roles.needed(scope["method"], scope["path"]):
+            await _refuse(send, 403, b"forbidden", [])
+            return False
+        return True
+
+    def _role(self, scope: Scope, claimed: bytes, tokens: Sequence[Granted]) -> Role | None:
+        """Return the role of a token; or of a session, which reads everything and writes by the page only."""
+        role = _of_token(claimed, tokens)
+        if role is None and (scope["method"] in _READS or is_page(scope["path"])):
+            return self._sessions.role(scope["headers"])
+        return role
 
     def _is_ours(self, scope: Scope) -> bool:
         """Say whether a request to this machine's own address names it: no page's name that was bound to it anew."""
@@ -92,12 +112,13 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _has_token(header: bytes, tokens: Sequence[Secret]) -> bool:
+def _of_token(header: bytes, tokens: Sequence[Granted]) -> Role | None:
     scheme, _, claimed = header.partition(b" ")
-    is_known = False
+    role = None
     for token in tokens:
-        is_known |= hmac.compare_digest(token.reveal().encode(), claimed.strip())
-    return is_known and scheme.lower() == b"bearer"
+        if hmac.compare_digest(token.secret.reveal().encode(), claimed.strip()):
+            role = max(token.role, role or token.role)
+    return role if scheme.lower() == b"bearer" else None
 
 
 def _is_foreign(headers: dict[bytes, bytes]) -> bool:

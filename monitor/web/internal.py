@@ -35,6 +35,7 @@ from monitor.web.access import Access
 from monitor.web.acts import Acts
 from monitor.web.alertmanager import Alertmanager
 from monitor.web.api import Api
+from monitor.web.attempts import Attempts
 from monitor.web.board import Board
 from monitor.web.campaigns import Campaigns
 from monitor.web.desk import Desk
@@ -111,8 +112,9 @@ class Parts(Protocol):
 
 def internal(parts: Parts, hash_key: bytes) -> Access:
     """Return the ASGI application."""
-    sessions = Sessions(hash_key, lambda: parts.loaded.operator_tokens, parts.clock)
-    router = _router(parts, sessions, hash_key)
+    sessions = Sessions(hash_key, lambda: parts.loaded.tokens, parts.clock)
+    attempts = Attempts(parts.clock, lambda outcome: parts.metrics.logins_failed.of(outcome).inc())
+    router = _router(parts, sessions, attempts, hash_key)
     endpoint = _gate(parts, hash_key)
     proxy = _proxy(parts, endpoint, hash_key)
 
@@ -130,16 +132,16 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         loaded = parts.loaded.config
         return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
 
-    return Access(route, lambda: parts.loaded.operator_tokens, hosts, sessions)
+    return Access(route, lambda: parts.loaded.tokens, hosts, sessions, attempts)
 
 
-def _router(parts: Parts, sessions: Sessions, hash_key: bytes) -> Starlette:
+def _router(parts: Parts, sessions: Sessions, attempts: Attempts, hash_key: bytes) -> Starlette:
     """Return everything but the gate and the proxy."""
     own = _Own(parts)
     acts = Acts(parts.store, parts.pipeline, parts.clock)
     return Starlette(
         routes=[
-            *_pages(parts, acts, sessions, hash_key),
+            *_pages(parts, acts, sessions, attempts, hash_key),
             Route("/metrics", own.metrics),
             Route("/-/healthy", own.healthy),
             Route("/-/ready", own.ready),
@@ -152,16 +154,14 @@ def _router(parts: Parts, sessions: Sessions, hash_key: bytes) -> Starlette:
                 parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
             ).routes(),
             *Outbox(parts.store, parts.pipeline, parts.clock, retried=lambda: parts.outbox.wake()).routes(),
-            *Alertmanager(
-                parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.operator_tokens)
-            ).routes(),
+            *Alertmanager(parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.tokens)).routes(),
             *Drills(parts.store, parts.pipeline, parts.clock).routes(),
             *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
         ]
     )
 
 
-def _pages(parts: Parts, acts: Acts, sessions: Sessions, hash_key: bytes) -> list[Route]:
+def _pages(parts: Parts, acts: Acts, sessions: Sessions, attempts: Attempts, hash_key: bytes) -> list[Route]:
     """Return what people see in a browser."""
     pages = Forms(
         parts.templates,
@@ -173,7 +173,7 @@ def _pages(parts: Parts, acts: Acts, sessions: Sessions, hash_key: bytes) -> lis
         *StatusPage(parts.board, parts.templates, pages, parts.clock).routes(),
         *Desk(parts.store, parts.pipeline, acts, pages, parts.clock).routes(),
         *Lookup(parts.store, pages, hash_key).routes(),
-        *Login(pages).routes(),
+        *Login(pages, attempts).routes(),
     ]
 
 

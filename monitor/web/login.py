@@ -10,6 +10,8 @@ from starlette.routing import Route
 from monitor import logs
 from monitor.web import forms
 from monitor.web.access import LOGIN
+from monitor.web.answers import Refusal
+from monitor.web.attempts import Attempts
 from monitor.web.forms import Forms, fields_of
 from monitor.web.sessions import COOKIE, LASTS_SECONDS
 
@@ -20,8 +22,9 @@ _PLACES = re.compile(r"/(?:(?:pauses|flags|incidents)/[A-Za-z0-9-]+)?")
 class Login:
     """The endpoints /login and /logout."""
 
-    def __init__(self, pages: Forms) -> None:
+    def __init__(self, pages: Forms, attempts: Attempts) -> None:
         self._forms = pages
+        self._attempts = attempts
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -38,7 +41,7 @@ class Login:
         A link from another site brings no cookie along, strict as ours is; asked again by ourselves, the browser does.
         """
         sessions, wanted = self._forms.sessions, _wanted(request.query_params.get("next", ""))
-        if not sessions.is_needed or sessions.is_open(request.scope["headers"]):
+        if not sessions.is_needed or sessions.role(request.scope["headers"]) is not None:
             return forms.see(wanted)
         is_led_here = request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
         return self._forms.shown(request, "login.html", {"wanted": wanted, "is_refused": False, "again": is_led_here})
@@ -46,9 +49,13 @@ class Login:
     async def open(self, request: Request) -> Response:
         """Take a token and open a session."""
         fields = await fields_of(request)
-        wanted = _wanted(fields.get("next", ""))
-        session = self._forms.sessions.opened(fields.get("token", ""))
+        wanted, claimed = _wanted(fields.get("next", "")), fields.get("token", "")
+        address = request.client.host if request.client is not None else ""
+        if wait_seconds := self._attempts.wait_seconds(address):
+            raise Refusal(429, "too_many_tokens", f"Too many different tokens were tried; wait {wait_seconds} s.")
+        session = self._forms.sessions.opened(claimed)
         if session is None:
+            self._attempts.failed(address, claimed.encode())
             logs.get().warning("sign_in_refused")
             await asyncio.sleep(REFUSED_SECONDS)
             return self._forms.shown(request, "login.html", {"wanted": wanted, "is_refused": True, "again": False}, 403)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ BODY_SECONDS = 15.0
 IN_FLIGHT_BYTES_MOST = 64 * 1024 * 1024  # of messages that are being read
 _JSON = (b"content-type", b"application/json")
 _PREFIX = PATH.encode() + b"/"
+_CROOKED = re.compile(rb"//|/(?:\.|%2e){1,2}(?:/|$)|%2f|%5c|\\", re.IGNORECASE)  # no path of Graph's looks like this
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNREAD = {408: "too_slow", 413: "too_large", 503: "overloaded"}
 _NOTHING: Mapping[bytes, bytes] = {}
@@ -111,8 +113,8 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         raw: bytes = scope["raw_path"]
-        if not raw.startswith(_PREFIX) or not _is_readable(scope["headers"]):
-            await _refuse(send, 400, 100, "malformed", "a path below /graph/ and headers in UTF-8 are needed")
+        if not raw.startswith(_PREFIX) or _CROOKED.search(raw) is not None or not _is_readable(scope["headers"]):
+            await _refuse(send, 400, 100, "malformed", "a plain path below /graph/ and headers in UTF-8 are needed")
             return
         path = raw[len(PATH) :].decode("latin-1")
         named = gate.from_uri(path, is_graph=True)

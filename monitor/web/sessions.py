@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 
+from monitor.roles import Granted, Role
 from monitor.secrets import Secret
 
 COOKIE, FORM_COOKIE = "whatsapp_monitor_session", "whatsapp_monitor_form"
@@ -17,7 +18,7 @@ _NONCE = re.compile(r"[0-9a-f]{32}")
 class Sessions:
     """Nothing is kept: a session is signed with the token that it was opened with, and ends with it."""
 
-    def __init__(self, hash_key: bytes, tokens: Callable[[], Sequence[Secret]], clock: Callable[[], float]) -> None:
+    def __init__(self, hash_key: bytes, tokens: Callable[[], Sequence[Granted]], clock: Callable[[], float]) -> None:
         self._key = hmac.digest(hash_key, b"status page", "sha256")
         self._tokens = tokens
         self._clock = clock
@@ -31,21 +32,22 @@ class Sessions:
         """Return a new session for somebody who knows a token, None for anybody else."""
         found = None
         for token in self._tokens():
-            if hmac.compare_digest(token.reveal().encode(), claimed.strip().encode("utf-8", "replace")):
-                found = token
+            if hmac.compare_digest(token.secret.reveal().encode(), claimed.strip().encode("utf-8", "replace")):
+                found = token.secret
         if found is None:
             return None
         told = f"{int(self._clock()) + LASTS_SECONDS}.{secrets.token_hex(16)}"
         return f"{told}.{self._signed(found, told)}"
 
-    def is_open(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Say whether a request's cookie is a session that has not ended."""
+    def role(self, headers: Iterable[tuple[bytes, bytes]]) -> Role | None:
+        """Return what a request's session may do, None where its cookie is none that has not ended."""
         told, _, signed = cookies(headers).get(COOKIE, "").rpartition(".")
         ends_at = told.partition(".")[0]
-        is_signed = False
+        role = None
         for token in self._tokens():
-            is_signed |= hmac.compare_digest(self._signed(token, told).encode(), signed.encode())
-        return is_signed and self._clock() < int(ends_at)
+            if hmac.compare_digest(self._signed(token.secret, told).encode(), signed.encode()):
+                role = token.role
+        return role if role is not None and self._clock() < int(ends_at) else None
 
     def nonce(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return what a browser's forms are bound to: its cookie's, or a new one that it must be given."""

@@ -275,3 +275,15 @@ def test_a_locked_journal_is_answered_503_with_retry_after_until_it_is_free_agai
     assert gate.status == 200
     patience.until(lambda: post(own, body, meta.signed(body)).status == 200, seconds=5)
     assert counted(own, "journal_unavailable") >= 1
+
+
+@pytest.mark.parametrize("hosts", [(), ("Host: a", "Host: a"), ("Host: a", "host: b")])
+def test_a_request_that_names_no_host_or_two_is_answered_400(shared: Sidecar, hosts: tuple[str, ...]) -> None:
+    body = meta.delivery("wamid.host")
+    signed = f"X-Hub-Signature-256: {meta.signed(body)['X-Hub-Signature-256']}"
+    lines = ["POST /webhook HTTP/1.1", *hosts, signed, f"Content-Length: {len(body)}", "", ""]
+    with socket.create_connection(("127.0.0.1", shared.webhook_port), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode() + body)
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")

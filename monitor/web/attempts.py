@@ -1,0 +1,41 @@
+"""Log-ins that failed: whoever tries one token after another is not listened to for a while.
+
+Different tokens are counted, not requests: a program with one wrong token must not lock out the people beside it.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+DIFFERENT_MOST = 10  # in WINDOW_SECONDS, from one address
+WINDOW_SECONDS = 60.0
+ADDRESSES_MOST = 1_024
+
+
+class Attempts:
+    """What was tried from each address since its window began."""
+
+    def __init__(self, clock: Callable[[], float], count: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._count = count
+        self._tried: dict[str, tuple[float, set[bytes]]] = {}
+
+    def wait_seconds(self, address: str) -> int:
+        """Return for how long nothing from an address is looked at, 0 where it is; counts a request that waits."""
+        begun_at, tried = self._tried.get(address, (0.0, set()))
+        left = begun_at + WINDOW_SECONDS - self._clock()
+        if left <= 0 or len(tried) <= DIFFERENT_MOST:
+            return 0
+        self._count("limited")
+        return int(min(left, WINDOW_SECONDS)) + 1
+
+    def failed(self, address: str, claimed: bytes) -> None:
+        """Note a token that nobody has."""
+        self._count("unknown")
+        now = self._clock()
+        begun_at, tried = self._tried.pop(address, (now, set()))
+        if not 0 <= now - begun_at < WINDOW_SECONDS:
+            begun_at, tried = now, set()
+        tried.add(hashlib.blake2b(claimed, digest_size=8).digest())
+        self._tried[address] = (begun_at, tried)
+        if len(self._tried) > ADDRESSES_MOST:
+            del self._tried[next(iter(self._tried))]
