@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +22,7 @@ from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.feed import Feed
 from monitor.hour import Hour
+from monitor.loops import Loops
 from monitor.metrics import Metrics
 from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
@@ -40,7 +41,6 @@ from monitor.web import markup
 from monitor.web.board import Board
 from monitor.web.internal import internal
 
-RESTART_SECONDS = (0.1, 10.0)  # first and longest wait before a background loop is started again
 PSEUDONYMS_CACHED = 4096  # each change names its number again
 PRUNE_SECONDS = 60.0
 PRUNE_STEP = 500
@@ -48,6 +48,7 @@ JUDGED_MOST = 1_000  # messages in one tick
 TICK_SECONDS = 0.5  # how late a rule that waits for time may act
 CAMPAIGNS_SHOWN = 1_000
 DRAIN_SECONDS = 5.0
+FINISH_SECONDS = 0.5  # for what leaves, at the least
 EXPORT_SECONDS = 5.0
 OPERATOR_SYSTEM = "whatsapp-monitor"
 
@@ -57,7 +58,6 @@ class App:
 
     def __init__(self, loaded: Loaded, path: Any, store: SqliteStore, tracer: Traces | None) -> None:
         self._path = path
-        self._tasks: set[asyncio.Task[None]] = set()
         self._channels: list[Closing] = []
         self._reloading = asyncio.Lock()
         self._backlog: dict[str, Backlog] = {}
@@ -69,10 +69,12 @@ class App:
         self.rendering: Executor = ThreadPoolExecutor(1, "metrics")
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry, loaded.catalogue())
+        self._loops = Loops(lambda kind: self.metrics.loop_restarts.of(kind).inc())
         self._campaigns: Sequence[Campaign] = ()
         self._silent: dict[str, int] = {}
         self._away_seconds = 0.0
         self.is_stopping = False
+        self._stopped_at = 0.0
         hash_key = loaded.hash_key()
         self.pipeline = Pipeline(
             store,
@@ -124,10 +126,10 @@ class App:
             self.metrics.heard(number.seen_at)
         self.metrics.reloaded(is_successful=True)
         await self._remember_drill()
-        self._supervise("pipeline", self.pipeline.run)
-        self._supervise("retention", self._retain)
-        self._supervise("ticks", self._tick)
-        self._supervise("board", self.board.run)
+        self._loops.start("pipeline", self.pipeline.run)
+        self._loops.start("retention", self._retain)
+        self._loops.start("ticks", self._tick)
+        self._loops.start("board", self.board.run)
         self._start_outbox()
         await self._note_rules()
 
@@ -173,11 +175,9 @@ class App:
                 await self.pipeline.reach(await self.store.head())
         except (TimeoutError, StoreUnavailableError):
             logs.get().warning("stopped_before_caught_up", cursor=self.pipeline.cursor)
-        self.outbox.stop()
-        for task in self._tasks:
-            if not task.get_name().startswith("outbox"):
-                task.cancel()
-        await _finished(self._tasks, DRAIN_SECONDS)
+        self._loops.cancel(but="outbox")
+        left_seconds = self._stopped_at + DRAIN_SECONDS - time.monotonic()
+        await self._loops.finished("", max(FINISH_SECONDS, left_seconds))
         await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
         await self.upstream.close()
         if self.traces is not None:
@@ -187,7 +187,10 @@ class App:
 
     def stop(self) -> None:
         """Say that nothing more is wanted: not ready, and whoever follows is let go."""
+        if not self.is_stopping:
+            self._stopped_at = time.monotonic()
         self.is_stopping = True
+        self.outbox.stop()
         self.feed.close()
         self.board.close()
 
@@ -211,8 +214,7 @@ class App:
 
     async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Closing]) -> None:
         self.outbox.stop()
-        leaving = {task for task in self._tasks if task.get_name().startswith("outbox")}
-        await _finished(leaving, DRAIN_SECONDS)
+        await self._loops.finished("outbox", DRAIN_SECONDS)
         old_channels, self._channels = self._channels, channels
         self.outbox = self._new_outbox(made)
         self.pipeline.on_step = self.outbox.wake
@@ -245,7 +247,7 @@ class App:
     def _start_outbox(self) -> None:
         outbox = self.outbox
         for destination in outbox.destinations:
-            self._supervise(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
+            self._loops.start(f"outbox:{destination.name}", functools.partial(outbox.run, destination))
 
     async def _tick(self) -> None:
         """Let time enter the journal where rules wait for it, and name the messages that must be judged in silence.
@@ -278,27 +280,6 @@ class App:
                 await asyncio.sleep(0.05)
             self.metrics.remove_idle(now - config.metrics.idle_after)
             await asyncio.sleep(PRUNE_SECONDS)
-
-    def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        restarts = self.metrics.loop_restarts.of(name.partition(":")[0])
-
-        async def run() -> None:
-            wait, longest = RESTART_SECONDS
-            while True:
-                started_at = time.monotonic()
-                try:
-                    return await loop()
-                except StoreUnavailableError as error:
-                    logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
-                except Exception:  # noqa: BLE001 (one around each background loop: log, count, start again)
-                    logs.get().exception("loop_failed", loop=name)
-                restarts.inc()
-                wait = RESTART_SECONDS[0] if time.monotonic() - started_at > longest else min(wait * 2, longest)
-                await asyncio.sleep(wait)
-
-        task = asyncio.get_running_loop().create_task(run(), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _readings(self) -> Any:
         def pauses() -> list[Any]:
@@ -389,13 +370,3 @@ def _check_loosened(old: Loaded, new: Loaded) -> None:
     found = [Mistake("rules", 0, 0, "", f"{one}{told}") for one in rule_checks.loosened(old.rule_set, new.rule_set)]
     if found:
         raise Mistaken(found)
-
-
-async def _finished(tasks: set[asyncio.Task[None]], seconds: float) -> None:
-    if not tasks:
-        return
-    _, late = await asyncio.wait(set(tasks), timeout=seconds)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late, timeout=1.0)

@@ -23,6 +23,7 @@ DUPLICATES = ("passed", "refused")
 WITNESSES = ("status", "webhook", "message", "send", "account")
 QUARANTINES = ("parse", "evaluate")
 DRILL_STAGES = ("webhook", "gate", "follower", "alertmanager", "release")
+LOOPS = ("pipeline", "retention", "ticks", "board", "outbox")
 OUTCOMES = (
     "accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large", "overloaded",
     "journal_unavailable", "disk_full",
@@ -79,6 +80,8 @@ class Metrics:
         self._make_own_health()
         for outcome in OUTCOMES:
             self.deliveries.of(outcome)
+        for loop in LOOPS:
+            self.loop_restarts.of(loop)
         for outcome in ("unknown", "limited"):
             self.logins_failed.of(outcome)
         for reason in ("queue_full", "export_failed"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from monitor import app, config, listeners, logs
+from monitor import app, config, durations, listeners, logs
 from monitor.app import App
 from monitor.cli import mistakes, output
 from monitor.document import Mistaken
@@ -19,6 +19,7 @@ from monitor.store.protocol import StoreInUseError
 FAILED, WRONG, IN_USE = 1, 2, 3
 SWITCH_SECONDS = 0.001  # how long a thread may keep the interpreter: the default 5 ms shows in the gate's p99
 WATCH_SECONDS = 0.2
+DELAY_MOST_SECONDS = 30.0
 # Records hold no cycles: the defaults (700, 10, 10) collect several times in each pipeline step, and a full collection
 # with thousands of series holds the gate for 40 to 90 ms.
 GC_THRESHOLDS = (20_000, 20, 100)
@@ -58,6 +59,14 @@ GC_THRESHOLDS = (20_000, 20, 100)
     help="Let the internal listener leave loopback without a token.",
 )
 @click.option(
+    "--shutdown.delay",
+    "delay",
+    default="5s",
+    show_default=True,
+    envvar="WHATSAPP_MONITOR_SHUTDOWN_DELAY",
+    help="How long SIGTERM leaves the listeners open, not ready, while balancers notice; at most 30s.",
+)
+@click.option(
     "--log.level",
     "log_level",
     default="info",
@@ -76,12 +85,21 @@ GC_THRESHOLDS = (20_000, 20, 100)
     help="Form of log lines.",
 )
 def serve(
-    config_file: Path, web_address: str, webhook_address: str, is_insecure: bool, log_level: str, log_format: str
+    config_file: Path,
+    web_address: str,
+    webhook_address: str,
+    is_insecure: bool,
+    delay: str,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Receive webhooks and serve the gate, until SIGTERM or SIGINT; SIGHUP reloads configuration and rules."""
     logs.configure(log_level, log_format)
     loaded = _loaded(config_file)
     try:
+        delay_seconds = durations.parse(delay)
+        if delay_seconds > DELAY_MOST_SECONDS:
+            raise ValueError(f"--shutdown.delay is {DELAY_MOST_SECONDS:g} s at most")
         host, _ = listeners.split(web_address)
         if not listeners.is_loopback(host) and not loaded.tokens and not is_insecure:
             raise ValueError(
@@ -95,7 +113,7 @@ def serve(
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        sys.exit(uvloop.run(_serve(loaded, config_file, sockets)))
+        sys.exit(uvloop.run(_serve(loaded, config_file, sockets, delay_seconds)))
     except StoreInUseError as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(IN_USE)
@@ -122,12 +140,12 @@ def _loaded(file: Path) -> config.Loaded:
     return loaded
 
 
-async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket]) -> int:
+async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket], delay_seconds: float) -> int:
     parts = app.build(loaded, file)
     await parts.start()
     public, internal = listeners.server(parts.receiver), listeners.server(parts.internal)
-    stopping = asyncio.Event()
-    _on_signals(parts, stopping, (public, internal))
+    stopping, leaving = asyncio.Event(), asyncio.Event()
+    _on_signals(parts, stopping, leaving, (public, internal))
     serving = [
         asyncio.create_task(server.serve([bound]), name=name)
         for server, bound, name in zip((public, internal), sockets, ("public", "internal"), strict=True)
@@ -146,6 +164,8 @@ async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket]
             continue
     is_broken = parts.store.writer.is_broken
     parts.stop()
+    if leaving.is_set() and not is_broken:
+        await asyncio.sleep(delay_seconds)  # a balancer goes on sending here until it has seen that we are not ready
     public.should_exit = internal.should_exit = True
     await asyncio.gather(*serving, return_exceptions=True)
     await parts.close()
@@ -156,7 +176,10 @@ async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket]
     return 0
 
 
-def _on_signals(parts: App, stopping: asyncio.Event, servers: tuple[listeners.Server, ...]) -> None:
+def _on_signals(
+    parts: App, stopping: asyncio.Event, leaving: asyncio.Event, servers: tuple[listeners.Server, ...]
+) -> None:
+    """Stop at SIGINT at once, at SIGTERM as somebody who is being replaced, at a second signal without finishing."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[object]] = set()
 
@@ -175,8 +198,12 @@ def _on_signals(parts: App, stopping: asyncio.Event, servers: tuple[listeners.Se
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    def leave() -> None:
+        leaving.set()
+        stop()
+
+    loop.add_signal_handler(signal.SIGTERM, leave)
+    loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
 
 

@@ -38,7 +38,8 @@ class Sidecar:
         self.log_file = directory / "sidecar.log"
         self.webhook_port = ports.free()
         self.web_port = ports.free()
-        self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})}
+        own = {"PYTHONDONTWRITEBYTECODE": "1", "WHATSAPP_MONITOR_SHUTDOWN_DELAY": "0s"}
+        self._environment = {**os.environ, **own, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(**settings)
 
