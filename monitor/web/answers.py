@@ -1,5 +1,6 @@
 """Answers of the API: JSON, pages of records, and refusals with a word for machines and a sentence for people."""
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ class Refusal(Exception):
 def guarded(endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with its refusals answered."""
 
+    @functools.wraps(endpoint)
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)

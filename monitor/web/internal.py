@@ -31,6 +31,7 @@ from monitor.store.protocol import SEND, Arrival, Store
 from monitor.traces import Traces
 from monitor.upstream import Headers, Upstream
 from monitor.usages import ACCOUNT, Usages
+from monitor.web import openapi
 from monitor.web.access import Access
 from monitor.web.acts import Acts
 from monitor.web.alertmanager import Alertmanager
@@ -139,26 +140,25 @@ def _router(parts: Parts, sessions: Sessions, attempts: Attempts, hash_key: byte
     """Return everything but the gate and the proxy."""
     own = _Own(parts)
     acts = Acts(parts.store, parts.pipeline, parts.clock)
-    return Starlette(
-        routes=[
-            *_pages(parts, acts, sessions, attempts, hash_key),
-            Route("/metrics", own.metrics),
-            Route("/-/healthy", own.healthy),
-            Route("/-/ready", own.ready),
-            Route("/-/reload", own.reload, methods=["POST", "PUT"]),
-            *Api(parts.store, parts.pipeline, acts, hash_key, parts.clock).routes(),
-            *Campaigns(parts.store, parts.clock).routes(),
-            *Rules(parts.store, parts.pipeline, parts.clock).routes(),
-            *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
-            *Events(
-                parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
-            ).routes(),
-            *Outbox(parts.store, parts.pipeline, parts.clock, retried=lambda: parts.outbox.wake()).routes(),
-            *Alertmanager(parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.tokens)).routes(),
-            *Drills(parts.store, parts.pipeline, parts.clock).routes(),
-            *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
-        ]
-    )
+    routes = [
+        *_pages(parts, acts, sessions, attempts, hash_key),
+        Route("/metrics", own.metrics),
+        Route("/-/healthy", own.healthy),
+        Route("/-/ready", own.ready),
+        Route("/-/reload", own.reload, methods=["POST", "PUT"]),
+        *Api(parts.store, parts.pipeline, acts, hash_key, parts.clock).routes(),
+        *Campaigns(parts.store, parts.clock).routes(),
+        *Rules(parts.store, parts.pipeline, parts.clock).routes(),
+        *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+        *Events(
+            parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
+        ).routes(),
+        *Outbox(parts.store, parts.pipeline, parts.clock, retried=lambda: parts.outbox.wake()).routes(),
+        *Alertmanager(parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.tokens)).routes(),
+        *Drills(parts.store, parts.pipeline, parts.clock).routes(),
+        *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+    ]
+    return Starlette(routes=[*routes, openapi.route(routes)])
 
 
 def _pages(parts: Parts, acts: Acts, sessions: Sessions, attempts: Attempts, hash_key: bytes) -> list[Route]:

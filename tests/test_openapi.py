@@ -1,0 +1,126 @@
+"""What /openapi.json says is there is there, and nothing that is sent to it makes the sidecar fail."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.routing import Route
+
+from monitor import app as application
+from monitor import config
+from monitor.app import App
+from monitor.web import openapi
+from tests.asgi import call
+from tests.test_web import configured
+
+EXAMPLES = 500
+STREAMS = {"/v1/events"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    file = configured(tmp_path)
+    made = application.build(config.load(file), file)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def described(app: App) -> dict[str, Any]:
+    found: dict[str, Any] = (await call(app.internal, "GET", "/openapi.json")).json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+async def test_every_operation_says_what_it_does_and_each_write_what_it_takes(app: App) -> None:
+    document = await described(app)
+    found = {(method, path): operation for method, path, operation in operations(document)}
+
+    assert document["openapi"].startswith("3.1")
+    assert all(operation["summary"] for operation in found.values())
+    assert {key for key, operation in found.items() if "requestBody" in operation} == set(openapi.BODIES)
+    writes = {key for key in found if key[0] != "GET"} - {("POST", "/-/reload"), ("PUT", "/-/reload")}
+    assert writes == set(openapi.BODIES)
+    assert set(openapi.QUERIES) <= {path for _, path in found}
+    assert not [path for _, path in found if path in {"/", "/login", "/search"} or path.startswith("/pauses")]
+
+
+async def test_every_reference_leads_somewhere(app: App) -> None:
+    document = await described(app)
+    text = json.dumps(document)
+    named = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+
+    assert named
+    assert named <= set(document["components"]["schemas"])
+
+
+def test_a_route_is_described_by_its_own_words() -> None:
+    async def endpoint(_: Any) -> Any:
+        """Do something."""
+
+    document = openapi.document([Route("/v1/thing/{thing_id:int}", endpoint, methods=["GET"])])
+
+    operation = document["paths"]["/v1/thing/{thing_id}"]["get"]
+    assert operation["summary"] == "Do something."
+    assert [one["name"] for one in operation["parameters"]] == ["thing_id"]
+
+
+def _resolved(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    name = body.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = document["components"]["schemas"].get(name, {}).get("properties", {})
+    return found
+
+
+def test_nothing_that_is_sent_is_answered_by_a_failure(tmp_path: Path) -> None:
+    file = configured(tmp_path)
+    loop = asyncio.new_event_loop()
+    app = application.build(config.load(file), file)
+    loop.run_until_complete(app.start())
+    document = loop.run_until_complete(described(app))
+    known = [one for one in operations(document) if one[1] not in STREAMS]
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.data())
+    def fuzz(data: st.DataObject) -> None:
+        method, path, operation = data.draw(st.sampled_from(known))
+        url = path
+        query = []
+        for parameter in operation["parameters"]:
+            value = data.draw(st.text(max_size=30))
+            if parameter["in"] == "path":
+                url = url.replace(f"{{{parameter['name']}}}", quote(value, safe="") or "x")
+            elif data.draw(st.booleans()):
+                query.append(f"{quote(parameter['name'])}={quote(value)}")
+        fields = _resolved(document, operation)
+        whole = st.fixed_dictionaries({}, optional=dict.fromkeys(fields, JSON | st.sampled_from(["1h", "all", "x"])))
+        body = data.draw(whole | JSON) if fields else None
+        sent = b"" if body is None else json.dumps(body).encode()
+        headers = [("Content-Type", "application/json")]
+        target = f"{url}?{'&'.join(query)}" if query else url
+
+        answer = loop.run_until_complete(call(app.internal, method, target, headers=headers, body=sent))
+
+        assert answer.status < 500, (method, target, body, answer.body)
+
+    try:
+        fuzz()
+    finally:
+        loop.run_until_complete(app.close())
+        loop.close()
