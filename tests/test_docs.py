@@ -169,6 +169,14 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (one.parent / link).exists(), f"{one.name}: {link}"
 
 
+def test_what_reliability_names_is_there() -> None:
+    named = set(re.findall(r"\btest_\w+\.py", page("docs/reliability.md")))
+    there = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+
+    assert len(named) > 20
+    assert named <= there
+
+
 def test_every_room_has_its_floor_in_the_architecture() -> None:
     text = page("docs/architecture.md")
 

@@ -1,6 +1,5 @@
 """A disk that fills up: Meta is told to keep its webhooks, while pauses hold, take effect and can be released."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor import payloads
-from tests.harness import meta, oracle, patience
+from tests.harness import meta, mounts, oracle, patience
 from tests.harness.meta import NUMBER, WABA_ID, Meta
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
@@ -24,11 +23,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 MiB, of which a quarter is kept free."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)], check=True)
+    mounts.mount(folder, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        mounts.unmount(folder, is_lazy=True)
 
 
 def fill(sender: Meta, numbers: Iterator[int]) -> int:

@@ -122,6 +122,12 @@ class Sidecar:
         self.signal(signal.SIGKILL)
         self.wait()
 
+    def end(self) -> None:
+        """End it if it has not ended by itself."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        self.wait()
+
     def terminate(self) -> int:
         """Ask it to stop and return its exit code."""
         self.signal(signal.SIGTERM)
