@@ -18,6 +18,7 @@ from monitor.cli import (
     operate,
     outbox,
     output,
+    replay,
     rules,
     serve,
     simulate,
@@ -75,6 +76,7 @@ main.add_command(campaigns.campaigns)
 main.add_command(explain.explain)
 main.add_command(export.export)
 main.add_command(simulate.simulate)
+main.add_command(replay.replay)
 main.add_command(drill.drill)
 main.add_command(audit.audit)
 main.add_command(outbox.outbox)

@@ -66,7 +66,7 @@ def tinted(word: str) -> str:
     return click.style(word, fg=colour) if colour else word
 
 
-def progress(label: str, length: int, items: Iterable[Any] | None = None) -> Any:
+def progress(label: str, length: int | None, items: Iterable[Any] | None = None) -> Any:
     """Return click's progress bar on standard error where that is a terminal, and one that shows nothing elsewhere."""
     shown = sys.stderr if sys.stderr.isatty() else io.StringIO()  # elsewhere click would still write the label
     return click.progressbar(items, length=length, label=label, file=shown, show_pos=True)
