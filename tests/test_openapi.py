@@ -17,9 +17,10 @@ from monitor import config
 from monitor.app import App
 from monitor.web import openapi
 from tests.asgi import call
+from tests.harness import tier
 from tests.test_web import configured
 
-EXAMPLES = 500
+EXAMPLES = tier.of(500, 20_000)
 STREAMS = {"/v1/events"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),

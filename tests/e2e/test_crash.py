@@ -11,18 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import exchange, meta, oracle, patience, ports
+from tests.harness import exchange, meta, oracle, patience, ports, tier
 from tests.harness.meta import Meta, Traffic
 from tests.harness.oracle import Oracle
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(240, 2400))]
 
-KILLS = 50
+KILLS = tier.of(50, 200)
 KILL_AFTER_SECONDS = (0.05, 0.4)
 THREADS = 4
-PAUSE_SECONDS = 0.004  # between two deliveries of a thread: the two cores are the clients' and the target's too
+PAUSE_SECONDS = tier.of(
+    0.004, 0.0005
+)  # between two deliveries of a thread: the two cores are the clients' and the target's too
 SEED = int(os.environ.get("WHATSAPP_MONITOR_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 
 
@@ -60,11 +62,12 @@ def test_whatever_was_answered_200_outlives_fifty_kills_under_load_and_is_forwar
                     sidecar.kill()
             acked = list(sender.acked)
             sidecar.start()
-            sidecar.settle(seconds=60)
+            sidecar.settle(seconds=tier.of(60, 600))
             sidecar.kill()
             found = sidecar.oracle()
             forwarded = list(target.received)
 
+        print(f"{len(acked)} were answered 200 over {KILLS} kills")  # noqa: T201 (the figure of the long tier)
         assert len(acked) > 20 * KILLS
         assert_nothing_lost(acked, found)
         assert found.positions == list(range(1, len(found.positions) + 1))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import exchange, meta, patience
+from tests.harness import exchange, meta, patience, tier
 from tests.harness.meta import NUMBER, Traffic
 from tests.harness.sidecar import CORE_RULES, Sidecar
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(180, 900))]
 
 EVERY_SECONDS = 0.01
-ROUNDS = 5
+ROUNDS = tier.of(5, 25)
 
 
 @contextmanager
