@@ -93,7 +93,7 @@ def test_prometheus_scrapes_us_and_keeps_exemplars_that_lead_to_the_trace(tmp_pa
         delivered = f'whatsapp_statuses_total{{job="{JOB}",status="delivered",phone_number_id="{NUMBER}"}} == 1'
         patience.until(lambda: prometheus.query(delivered), every=0.2)
         exemplars = patience.until(lambda: prometheus.exemplars("whatsapp_delivery_seconds_bucket"), every=0.2)
-        spans = patience.until(lambda: len(collector.spans) == 2 and collector.spans)
+        spans = patience.until(lambda: len(collector.spans) == 3 and collector.spans)  # with the summary of its life
         target = prometheus.target()
 
     assert (target["health"], target["lastError"]) == ("up", "")
