@@ -145,7 +145,7 @@ class App:
                 if not is_loosening_acknowledged:
                     _check_loosened(self.loaded, loaded)
                 made = self._destinations(loaded)
-            except (Mistaken, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 (whatever is wrong: the old is kept, and the gauge tells)
                 self.metrics.reloaded(is_successful=False)
                 mistakes = (
                     error.mistakes if isinstance(error, Mistaken) else (Mistake(str(self._path), 0, 0, "", str(error)),)

@@ -88,6 +88,8 @@ def read(text: bytes, file: str) -> Document:
         raise Mistaken([Mistake(file, line, column, "", str(error.problem or error.context))]) from None
     except yaml.YAMLError as error:
         raise Mistaken([Mistake(file, 0, 0, "", " ".join(str(error).split()))]) from None
+    except (ValueError, OverflowError, RecursionError) as error:  # an escape beyond Unicode, an endless number
+        raise Mistaken([Mistake(file, *reader.at, "", f"can't be read: {error}")]) from None
     if reader.mistakes:
         raise Mistaken(reader.mistakes)
     return Document(file, value, reader.places)
@@ -115,6 +117,11 @@ class _Reader:
                     self._stop(event, "more than one document in the file")
                 value = self._node(next(self._events), (), 0)
         return value
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Where reading has come to: line and column of the last value."""
+        return next(reversed(self.places.values()), (0, 0))
 
     def _stop(self, event: Any, message: str) -> None:
         raise yaml.MarkedYAMLError(problem=message, problem_mark=event.start_mark)
@@ -157,6 +164,8 @@ class _Reader:
 
     def _content(self, event: Any, path: tuple[str | int, ...], depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
+            if any("\ud800" <= letter <= "\udfff" for letter in event.value):
+                self._stop(event, "half of a surrogate pair is no text")
             return _scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []

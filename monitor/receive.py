@@ -92,7 +92,7 @@ class Receiver:
         if fault is not None:
             return await self._refuse(send, 401, fault)
         named = dict(headers)
-        if named.get(b"content-encoding", b"identity") != b"identity":
+        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
             return await _answer(send, 415)
         declared = _length(named)
         if declared > BODY_BYTES_MOST:

@@ -63,6 +63,10 @@ def test_aliases_are_expanded() -> None:
         (b"a: \0", "special characters are not allowed"),
         (b"x" * (BYTES_MOST + 1), "bytes; at most"),
         (b"a: [1, 2", "expected ',' or ']'"),
+        (b'b: 1\na: "\\UFFFFFFFF"', "file.yml:2:1: can't be read"),
+        (b'a: "\\U00110000"', "can't be read"),
+        (b"%YAML 1." + b"9" * 5000 + b"\n---\na: 1", "can't be read"),
+        (b'a: "\\ud800"', "half of a surrogate pair"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_mistake(text: bytes, message: str) -> None:

@@ -164,6 +164,12 @@ async def test_a_compressed_body_is_415(world: World) -> None:
     assert world.journal.arrivals == []
 
 
+async def test_a_body_compressed_by_one_of_two_words_is_415(world: World) -> None:
+    answer = await world.post(BODY, extra=[("Content-Encoding", "gzip"), ("Content-Encoding", "identity")])
+
+    assert answer.status == 415
+
+
 async def test_an_unavailable_journal_is_503_with_retry_after(world: World) -> None:
     world.journal.is_broken = True
 

@@ -263,6 +263,18 @@ async def test_a_reload_that_needs_a_restart_says_so(app: App, tmp_path: Path) -
     assert "store.url" in answer.json()["mistakes"][0]
 
 
+@pytest.mark.parametrize("text", ['a: "\\UFFFFFFFF"', "a: [", 'a: "\\ud800"'])
+async def test_whatever_can_not_be_read_is_a_reload_that_failed(app: App, tmp_path: Path, text: str) -> None:
+    file = configured(tmp_path)
+    file.write_text(f"{file.read_text()}\n{text}\n")
+
+    answer = await call(app.internal, "POST", "/-/reload")
+    page = (await get(app, "/metrics")).body.decode()
+
+    assert (answer.status, len(answer.json()["mistakes"])) == (500, 1)
+    assert "whatsapp_monitor_config_last_reload_successful 0.0" in page
+
+
 async def test_tokens_are_needed_once_there_are_some(tmp_path: Path) -> None:
     file = configured(tmp_path, "web: {operator_tokens: [let-me-in]}\n")
     app = application.build(config.load(file), file)

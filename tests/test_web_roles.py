@@ -76,7 +76,7 @@ def test_what_nobody_thought_of_needs_an_operator(method: str) -> None:
     assert needed(method, "/v1/something-new") is Role.OPERATOR
 
 
-async def test_many_different_tokens_are_not_looked_at_any_more(app: App) -> None:
+async def test_whoever_tries_many_tokens_is_told_to_wait_and_nobody_else(app: App) -> None:
     answers = [await ask(app, "GET", "/v1/pauses", f"guess-{number}") for number in range(DIFFERENT_MOST + 3)]
     right = await ask(app, "GET", "/v1/pauses", TOKENS[Role.ADMIN])
     form = [("Content-Type", "application/x-www-form-urlencoded")]
@@ -84,10 +84,10 @@ async def test_many_different_tokens_are_not_looked_at_any_more(app: App) -> Non
 
     assert [answer.status for answer in answers] == [401] * (DIFFERENT_MOST + 1) + [429] * 2
     assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_SECONDS + 1
-    assert (right.status, by_form.status) == (429, 429)
+    assert (right.status, by_form.status) == (200, 429)
 
 
-async def test_a_program_with_one_wrong_token_locks_nobody_out(app: App) -> None:
+async def test_a_program_with_one_wrong_token_is_not_taken_for_a_guess(app: App) -> None:
     answers = [await ask(app, "GET", "/v1/gate/200", "an-old-token") for _ in range(100)]
     right = await ask(app, "GET", "/v1/pauses", TOKENS[Role.ADMIN])
 

@@ -61,11 +61,11 @@ class Access:
     async def _may(self, scope: Scope, headers: dict[bytes, bytes], tokens: Sequence[Granted], send: Send) -> bool:
         """Say whether whoever asks may do so; where not, answer 401, 403, 429, or lead a browser to the form."""
         claimed, address = headers.get(b"authorization", b""), str((scope.get("client") or ("",))[0])
-        if claimed and (wait_seconds := self._attempts.wait_seconds(address)):
-            await _refuse(send, 429, b"too_many_tokens", [(b"retry-after", str(wait_seconds).encode())])
-            return False
         role = self._role(scope, claimed, tokens)
         if role is None:
+            if claimed and (wait_seconds := self._attempts.wait_seconds(address)):
+                await _refuse(send, 429, b"too_many_tokens", [(b"retry-after", str(wait_seconds).encode())])
+                return False
             if claimed:
                 self._attempts.failed(address, claimed)
             elif b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):

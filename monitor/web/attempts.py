@@ -1,6 +1,7 @@
-"""Log-ins that failed: whoever tries one token after another is not listened to for a while.
+"""Log-ins that failed: whoever tries one token after another is told to wait.
 
-Different tokens are counted, not requests: a program with one wrong token must not lock out the people beside it.
+Right tokens are never made to wait: in a pod or behind an ingress everybody has one address, and the gate must answer.
+Different tokens are counted, not requests, so that a program with one wrong token is seen as what it is.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ class Attempts:
         self._tried: dict[str, tuple[float, set[bytes]]] = {}
 
     def wait_seconds(self, address: str) -> int:
-        """Return for how long nothing from an address is looked at, 0 where it is; counts a request that waits."""
+        """Return how long a wrong token from an address is to wait, 0 where it need not; counts one that must."""
         begun_at, tried = self._tried.get(address, (0.0, set()))
         left = begun_at + WINDOW_SECONDS - self._clock()
         if left <= 0 or len(tried) <= DIFFERENT_MOST:

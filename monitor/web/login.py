@@ -51,10 +51,10 @@ class Login:
         fields = await fields_of(request)
         wanted, claimed = _wanted(fields.get("next", "")), fields.get("token", "")
         address = request.client.host if request.client is not None else ""
-        if wait_seconds := self._attempts.wait_seconds(address):
-            raise Refusal(429, "too_many_tokens", f"Too many different tokens were tried; wait {wait_seconds} s.")
         session = self._forms.sessions.opened(claimed)
         if session is None:
+            if wait_seconds := self._attempts.wait_seconds(address):
+                raise Refusal(429, "too_many_tokens", f"Too many different tokens were tried; wait {wait_seconds} s.")
             self._attempts.failed(address, claimed.encode())
             logs.get().warning("sign_in_refused")
             await asyncio.sleep(REFUSED_SECONDS)
