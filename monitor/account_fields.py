@@ -21,7 +21,7 @@ from monitor.account import (
     TemplateQuality,
     TemplateStatus,
 )
-from monitor.scalars import dictionaries, text, time
+from monitor.scalars import dictionaries, text, time, word
 
 Value = dict[Any, Any]
 Pseudonym = Callable[[str], str]
@@ -36,7 +36,7 @@ def details(field: str, value: Value, pseudonym: Pseudonym) -> list[tuple[str, D
         user_ids = {text(one.get("wa_id")): text(one.get("user_id")) for one in dictionaries(value.get("contacts"))}
         found = [_preference(item, user_ids, pseudonym) for item in dictionaries(value.get("user_preferences"))]
         return [(one.preference, one) for one in found] or [("", UNSPECIFIC)]
-    event = text(value.get("event")) or text(value.get("decision"))
+    event = word(value.get("event")) or word(value.get("decision"))
     read = _READ.get(field)
     if read is None:
         return [(event, UNSPECIFIC)]
@@ -59,12 +59,12 @@ def _event(detail: Detail) -> str:
 def _account_update(value: Value, _: Pseudonym) -> Detail:
     violation, ban = _object(value, "violation_info"), _object(value, "ban_info")
     return AccountUpdate(
-        text(violation.get("violation_type")),
+        word(violation.get("violation_type")),
         tuple(
-            Restriction(text(one.get("restriction_type")), time(one.get("expiration")))
+            Restriction(word(one.get("restriction_type")), time(one.get("expiration")))
             for one in dictionaries(value.get("restriction_info"))
         ),
-        text(_first(ban, "waba_ban_state")),
+        word(_first(ban, "waba_ban_state")),
         time(ban.get("waba_ban_date")),
     )
 
@@ -72,16 +72,16 @@ def _account_update(value: Value, _: Pseudonym) -> Detail:
 def _account_alert(value: Value, _: Pseudonym) -> Detail:
     info = _object(value, "alert_info") or value
     return AccountAlert(
-        text(info.get("alert_severity")),
-        text(info.get("alert_type")),
-        text(info.get("alert_status")),
-        text(value.get("entity_type")),
+        word(info.get("alert_severity")),
+        word(info.get("alert_type")),
+        word(info.get("alert_status")),
+        word(value.get("entity_type")),
         text(value.get("entity_id")),
     )
 
 
 def _account_review(value: Value, _: Pseudonym) -> Detail:
-    return AccountReview(text(value.get("decision")))
+    return AccountReview(word(value.get("decision")))
 
 
 def _capability(value: Value, _: Pseudonym) -> Detail:
@@ -94,38 +94,38 @@ def _number_quality(value: Value, pseudonym: Pseudonym) -> Detail:
     limit = next((text(value[name]) for name in names if text(value.get(name))), "")
     return NumberQuality(
         _number(value, pseudonym),
-        text(value.get("event")),
+        word(value.get("event")),
         account.limit(limit),
         account.limit(text(value.get("old_limit"))),
     )
 
 
 def _number_name(value: Value, pseudonym: Pseudonym) -> Detail:
-    return NumberName(_number(value, pseudonym), text(value.get("decision")), text(value.get("rejection_reason")))
+    return NumberName(_number(value, pseudonym), word(value.get("decision")), word(value.get("rejection_reason")))
 
 
 def _template_status(value: Value, _: Pseudonym) -> Detail:
-    reason = text(value.get("reason"))
+    reason = word(value.get("reason"))
     return TemplateStatus(
         _template(value),
-        text(value.get("event")),
-        text(value.get("message_template_category")),
+        word(value.get("event")),
+        word(value.get("message_template_category")),
         "" if reason == "NONE" else reason,
     )
 
 
 def _template_quality(value: Value, _: Pseudonym) -> Detail:
     return TemplateQuality(
-        _template(value), text(value.get("new_quality_score")), text(value.get("previous_quality_score"))
+        _template(value), word(value.get("new_quality_score")), word(value.get("previous_quality_score"))
     )
 
 
 def _template_category(value: Value, _: Pseudonym) -> Detail:
     return TemplateCategory(
         _template(value),
-        text(value.get("new_category")),
-        text(value.get("previous_category")),
-        text(value.get("correct_category")),
+        word(value.get("new_category")),
+        word(value.get("previous_category")),
+        word(value.get("correct_category")),
     )
 
 
@@ -136,7 +136,7 @@ def _security(value: Value, pseudonym: Pseudonym) -> Detail:
 def _preference(item: Value, user_ids: Mapping[str, str], pseudonym: Pseudonym) -> Preference:
     wa_id = text(item.get("wa_id"))
     person = text(item.get("user_id")) or user_ids.get(wa_id) or wa_id
-    return Preference(pseudonym(person), text(item.get("value")), text(item.get("category")))
+    return Preference(pseudonym(person), word(item.get("value")), word(item.get("category")))
 
 
 def _template(value: Value) -> Template:

@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from monitor import config as configuration
-from monitor import destinations, engine, logs, networks, observe, pseudonyms, rule_checks, traces
+from monitor import destinations, logs, networks, observe, pseudonyms, reloads, traces
 from monitor.actions import is_in_force
+from monitor.attempts import Attempts
 from monitor.config import Loaded
+from monitor.deadlines import Deadlines
 from monitor.departures import Departures
 from monitor.destinations import Closing
 from monitor.document import Mistake, Mistaken
-from monitor.events import DrillDone, RulesLoaded, Tick
+from monitor.events import DrillDone, EntriesLost, OperatorAct, RulesLoaded, Tick
 from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.feed import Feed
@@ -27,12 +28,15 @@ from monitor.metrics import Metrics
 from monitor.outbox import Destination, Outbox
 from monitor.pipeline import Pipeline
 from monitor.readings import Readings
-from monitor.receive import Door, Receiver
+from monitor.receive import Receiver
 from monitor.rules import RuleSet
+from monitor.sandbox import Sandbox
+from monitor.sections import Config
 from monitor.statements import Statements
+from monitor.steady import FOLLOWED_SECONDS, Steady
 from monitor.step import Settings, Step
 from monitor.store.opening import open_store
-from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Campaign, StoreUnavailableError
+from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Before, Campaign, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore
 from monitor.traces import Traces
 from monitor.upstream import Upstream
@@ -47,8 +51,11 @@ PRUNE_STEP = 500
 JUDGED_MOST = 1_000  # messages in one tick
 TICK_SECONDS = 0.5  # how late a rule that waits for time may act
 CAMPAIGNS_SHOWN = 1_000
+RULES_PREPARED = 20  # at once: each has some series
 DRAIN_SECONDS = 5.0
-FINISH_SECONDS = 0.5  # for what leaves, at the least
+FINISH_SECONDS = 0.5  # for what takes effect and for what leaves, at the least
+ENDING_SECONDS = 2.5  # for all that comes after the delay, or after what may be drained
+LEAST_SECONDS = 0.3  # for spans, whatever else has taken its time
 EXPORT_SECONDS = 5.0
 OPERATOR_SYSTEM = "whatsapp-monitor"
 
@@ -60,36 +67,43 @@ class App:
         self._path = path
         self._channels: list[Closing] = []
         self._reloading = asyncio.Lock()
+        self._sandbox = Sandbox()
         self._backlog: dict[str, Backlog] = {}
         self._resends: dict[str, int] = {}
         self.traces = tracer
-        self.clock = time.time
+        self.clock = Steady()
+        self.deadlines = Deadlines()
         self.loaded = loaded
         self.store = store
         self.rendering: Executor = ThreadPoolExecutor(1, "metrics")
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, loaded.catalogue())
+        self.metrics = Metrics(self.registry, loaded.catalogue(), loaded.config.metrics.series_most)
         self._loops = Loops(lambda kind: self.metrics.loop_restarts.of(kind).inc())
         self._campaigns: Sequence[Campaign] = ()
         self._silent: dict[str, int] = {}
         self._away_seconds = 0.0
+        self.is_started = False
         self.is_stopping = False
         self._stopped_at = 0.0
-        hash_key = loaded.hash_key()
+        hash_keys = loaded.hash_keys()
         self.pipeline = Pipeline(
             store,
-            settings(loaded),
-            functools.lru_cache(PSEUDONYMS_CACHED)(functools.partial(pseudonyms.recipient, hash_key)),
+            reloads.settings(loaded),
+            functools.lru_cache(PSEUDONYMS_CACHED)(functools.partial(pseudonyms.recipient, hash_keys[0])),
             observe=self._observe,
             quarantine=lambda stage, _: self.metrics.quarantined.of(stage).inc(),
             alert_destinations=destinations.names(loaded.config)[1],
         )
         self.receiver = Receiver(
-            _door(loaded),
+            reloads.door(loaded),
             store,
             clock=self.clock,
             count=lambda outcome: self.metrics.deliveries.of(outcome).inc(),
-            journaled=self.pipeline.wake,
+            count_signed=lambda number: self.metrics.signatures.of(self.metrics.bounded("secret", str(number))).inc(),
+            journaled=self._journaled,
+            is_behind=lambda: self.pipeline.is_behind(self.clock()),
+            attempts=Attempts(self.clock, lambda outcome: self.metrics.logins_failed.of(f"verify_{outcome}").inc()),
+            deadlines=self.deadlines,
         )
         self.upstream = Upstream(networks.parse(loaded.config.outbound.deny_networks))
         made, self._channels = self._destinations(loaded)
@@ -101,7 +115,7 @@ class App:
         self.usages = Usages()
         self.board = Board(store, self.pipeline, self.feed, self.hour, self.usages, self.templates, self.clock)
         self.pipeline.on_published = self._tell
-        self.internal = internal(self, hash_key)
+        self.internal = internal(self, hash_keys)
         self.registry.register(self._readings())
         self.registry.register(self._statements())
         if tracer is not None:
@@ -112,15 +126,17 @@ class App:
     @property
     def is_ready(self) -> bool:
         """Whether traffic should come: state is loaded, the store works and nobody asked us to stop."""
-        return self.pipeline.is_ready and not self.is_stopping and not self.store.writer.is_broken
+        return self.is_started and not self.is_stopping and not self.store.writer.is_broken
 
     async def start(self) -> None:
         """Load what stands and start the background loops."""
         newest = await self.store.entry(await self.store.head())
         self._away_seconds = self.clock() - newest.received_at if newest is not None else 0.0
+        if self._away_seconds < -FOLLOWED_SECONDS:
+            logs.get().warning("clock_behind_journal", seconds=-self._away_seconds)
         await self.pipeline.load(self.clock())
         self.feed.begin(self.pipeline.cursor)
-        self.metrics.prepare_rules(self.loaded.rule_set.rules)
+        await self._prepare(self.loaded.rule_set)
         for number in self.pipeline.memory.numbers.values():
             self.metrics.sender(number.waba_id, number.phone_number_id)
             self.metrics.heard(number.seen_at)
@@ -132,6 +148,11 @@ class App:
         self._loops.start("board", self.board.run)
         self._start_outbox()
         await self._note_rules()
+        if self.store.lost:
+            first, last = self.store.lost[0], self.store.lost[-1]
+            logs.get().error("entries_lost", first=first, last=last)
+            await self._note(EntriesLost(OPERATOR_SYSTEM, first, last))
+        self.is_started = True
 
     async def reload(self, *, is_loosening_acknowledged: bool = False) -> tuple[Mistake, ...]:
         """Take up the changed files, all or nothing; return what is wrong with them.
@@ -140,10 +161,8 @@ class App:
         """
         async with self._reloading:
             try:
-                loaded = await asyncio.to_thread(configuration.load, self._path)
-                _check_fixed(self.loaded, loaded)
-                if not is_loosening_acknowledged:
-                    _check_loosened(self.loaded, loaded)
+                reading = functools.partial(reloads.read, is_loosening_acknowledged=is_loosening_acknowledged)
+                loaded, planned = await asyncio.to_thread(reading, self._sandbox, self._path, self.loaded)
                 made = self._destinations(loaded)
             except Exception as error:  # noqa: BLE001 (whatever is wrong: the old is kept, and the gauge tells)
                 self.metrics.reloaded(is_successful=False)
@@ -152,7 +171,7 @@ class App:
                 )
                 logs.get().error("reload_failed", mistakes=[str(mistake) for mistake in mistakes])
                 return mistakes
-            await self._adopt(loaded, *made)
+            await self._adopt(loaded, planned, *made)
             self.metrics.reloaded(is_successful=True)
             logs.get().info("reloaded", rules=loaded.rule_set.hash)
             return ()
@@ -167,21 +186,22 @@ class App:
         except StoreUnavailableError:
             logs.get().warning("scrape_incomplete")
 
-    async def close(self) -> None:
-        """Act upon what was journaled, let the outbox settle, and give everything back."""
+    async def close(self, delay_seconds: float = 0.0) -> None:
+        """Act upon what was journaled, let the outbox settle, and give everything back.
+
+        `delay_seconds` is for how long the listeners stayed open after `stop`.
+        A store that is broken takes up nothing any more: the sooner we are gone, the sooner a restart recovers it.
+        """
         self.stop()
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await self.pipeline.reach(await self.store.head())
-        except (TimeoutError, StoreUnavailableError):
-            logs.get().warning("stopped_before_caught_up", cursor=self.pipeline.cursor)
+        if not self.store.writer.is_broken:
+            await self._catch_up(self._drain_seconds())
         self._loops.cancel(but="outbox")
-        left_seconds = self._stopped_at + DRAIN_SECONDS - time.monotonic()
-        await self._loops.finished("", max(FINISH_SECONDS, left_seconds))
+        await self._loops.finished("", self._drain_seconds())
         await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
         await self.upstream.close()
         if self.traces is not None:
-            await asyncio.to_thread(self.traces.close)
+            end_at = self._stopped_at + max(delay_seconds, DRAIN_SECONDS) + ENDING_SECONDS
+            await asyncio.to_thread(self.traces.close, max(LEAST_SECONDS, end_at - time.monotonic()))
         await self.store.close()
         self.rendering.shutdown(wait=False)
 
@@ -190,15 +210,36 @@ class App:
         if not self.is_stopping:
             self._stopped_at = time.monotonic()
         self.is_stopping = True
+        self._sandbox.close()
         self.outbox.stop()
         self.feed.close()
         self.board.close()
+
+    def _drain_seconds(self) -> float:
+        """Return for how long something may still take its time: what is left of it, and a moment at the least."""
+        return max(FINISH_SECONDS, self._stopped_at + DRAIN_SECONDS - time.monotonic())
+
+    async def _catch_up(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.pipeline.reach(await self.store.head())
+        except (TimeoutError, StoreUnavailableError):
+            logs.get().warning("stopped_before_caught_up", cursor=self.pipeline.cursor)
+
+    def _journaled(self) -> None:
+        """Act upon a delivery, and forward it."""
+        self.pipeline.wake()
+        self.outbox.wake_soon()
 
     def _tell(self, position: int, step: Step) -> None:
         heard = [fact.event for fact in step.facts if fact.event is not None and not fact.is_repeated]
         self.feed.publish(position, step.changes, step.numbers.values(), heard)
 
     def _observe(self, facts: Sequence[Fact]) -> None:
+        if self.clock.off_by_seconds:
+            newest = max((getattr(fact.event, "occurred_at", None) or 0.0 for fact in facts), default=0.0)
+            if self.clock.heard(newest):
+                logs.get().warning("clock_taken_up", advice="Meta's timestamps agree with it")
         observe.facts(self.metrics, self.traces, facts, self.clock())
         self.hour.observe(facts)
 
@@ -212,14 +253,16 @@ class App:
 
         return Outbox(self.store, made, clock=self.clock, count=count)
 
-    async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Closing]) -> None:
+    async def _adopt(
+        self, loaded: Loaded, planned: Settings, made: Sequence[Destination], channels: list[Closing]
+    ) -> None:
         self.outbox.stop()
         await self._loops.finished("outbox", DRAIN_SECONDS)
         old_channels, self._channels = self._channels, channels
         self.outbox = self._new_outbox(made)
         self.pipeline.on_step = self.outbox.wake
         self.loaded = loaded
-        self.receiver.door = _door(loaded)
+        self.receiver.door = reloads.door(loaded)
         forwards, self.pipeline.alert_destinations = destinations.names(loaded.config)
         self.store.writer.forward_to = forwards
         self.store.room.keep_free_bytes = loaded.config.store.keep_free
@@ -228,9 +271,14 @@ class App:
         self.metrics.adopt(loaded.catalogue())
         if self.traces is not None:
             self.traces.learn(self.metrics.catalogue)
-        await self.pipeline.adopt(settings(loaded))
-        self.metrics.prepare_rules(loaded.rule_set.rules)
+        await self.pipeline.adopt(planned)
+        await self._prepare(loaded.rule_set)
         await self._note_rules()
+
+    async def _prepare(self, rule_set: RuleSet) -> None:
+        for first in range(0, len(rule_set.rules), RULES_PREPARED):
+            self.metrics.prepare_rules(rule_set.rules[first : first + RULES_PREPARED])
+            await asyncio.sleep(0)
 
     async def _remember_drill(self) -> None:
         known = await self.store.newest_drill()
@@ -240,7 +288,9 @@ class App:
             observe.drilled(self.metrics, drill, known.at)
 
     async def _note_rules(self) -> None:
-        act = RulesLoaded(OPERATOR_SYSTEM, self.loaded.rule_set.hash)
+        await self._note(RulesLoaded(OPERATOR_SYSTEM, self.loaded.rule_set.hash))
+
+    async def _note(self, act: OperatorAct) -> None:
         await self.store.append(Arrival(OPERATOR, self.clock(), msgspec.json.encode(act)))
         self.pipeline.wake()
 
@@ -261,9 +311,10 @@ class App:
         while True:
             now = self.clock()
             wamids: list[str] = []
-            if now >= judge_at:
+            every_seconds = self.loaded.config.messages.check_every
+            if not 0 < judge_at - now <= every_seconds:  # further away: the clock was put back
                 wamids = await self.store.due_messages(now, JUDGED_MOST)
-                judge_at = now if len(wamids) == JUDGED_MOST else now + self.loaded.config.messages.check_every
+                judge_at = now if len(wamids) == JUDGED_MOST else now + every_seconds
             if wamids or self.pipeline.next_due_at <= now:
                 tick = msgspec.json.encode(Tick(now, tuple(wamids)))
                 position = await self.store.append(Arrival(TICK, now, tick))
@@ -276,7 +327,7 @@ class App:
         """Remove what is past retention, a little at a time so that deliveries never wait for it."""
         while True:
             config, now = self.loaded.config, self.clock()
-            while await self.store.prune(now - config.store.retention, now - config.campaigns.retention):
+            while await self.store.prune(_before(config, now)):
                 await asyncio.sleep(0.05)
             self.metrics.remove_idle(now - config.metrics.idle_after)
             await asyncio.sleep(PRUNE_SECONDS)
@@ -296,7 +347,10 @@ class App:
             resends=lambda: self._resends,
             lag_events=lambda: max(0, self.store.writer.last_position - self.pipeline.cursor),
             journal_bytes=self.store.size_bytes,
+            lost_entries=len(self.store.lost),
+            clock_off_seconds=lambda: self.clock.off_by_seconds,
             room=self.store.room,
+            caps=self.metrics.caps,
             followers=lambda: len(self.feed.followers),
         )
 
@@ -309,18 +363,6 @@ class App:
             campaigns=lambda: self._campaigns,
             silent=lambda: self._silent,
         )
-
-
-def settings(loaded: Loaded, rule_set: RuleSet | None = None) -> Settings:
-    """Return how events take effect under a configuration, or under other rules than its own."""
-    return Settings(
-        engine.plan(rule_set or loaded.rule_set, loaded.catalogue()),
-        loaded.policy(),
-        loaded.naming(),
-        loaded.config.campaigns.reply_within,
-        loaded.config.resends.from_catalogue,
-        loaded.config.gate.follow_meta,
-    )
 
 
 def build(loaded: Loaded, path: Any) -> App:
@@ -336,7 +378,7 @@ def _tracer(loaded: Loaded) -> Traces | None:
     if not traces.is_wanted(tracing.endpoint):
         return None
     return Traces(
-        traces.otlp(tracing.endpoint, EXPORT_SECONDS),
+        traces.otlp(tracing.endpoint, EXPORT_SECONDS, networks.parse(loaded.config.outbound.deny_networks)),
         loaded.hash_key(),
         loaded.catalogue(),
         default_ratio=tracing.sample.default,
@@ -344,29 +386,14 @@ def _tracer(loaded: Loaded) -> Traces | None:
     )
 
 
-def _door(loaded: Loaded) -> Door:
-    return Door(
-        loaded.config.webhook.path,
-        tuple(secret.reveal().encode() for secret in loaded.app_secrets),
-        tuple(token.reveal().encode() for token in loaded.verify_tokens),
+def _before(config: Config, now: float) -> Before:
+    """Return from before when what is past retention."""
+    store, bodies, history = config.store, config.store.body_retention, config.store.history_retention
+    messages = config.messages.retention
+    return Before(
+        journal=now - store.retention,
+        bodies=now - (store.retention if bodies is None else bodies),
+        messages=now - (store.retention if messages is None else messages),
+        campaigns=now - config.campaigns.retention,
+        history=0.0 if history is None else now - history,
     )
-
-
-def _check_fixed(old: Loaded, new: Loaded) -> None:
-    """Raise ValueError for a change that only a restart can take up."""
-    fixed = {
-        "store.url": (old.store_path, new.store_path),
-        "tracing": (old.config.tracing, new.config.tracing),
-        "privacy": (old.config.privacy, new.config.privacy),
-    }
-    changed = [name for name, (before, after) in fixed.items() if before != after]
-    if changed:
-        raise ValueError(f"{', '.join(changed)}: can't change while running; restart to take it up")
-
-
-def _check_loosened(old: Loaded, new: Loaded) -> None:
-    """Raise Mistaken where other rules would stop less than those in force."""
-    told = "; nothing was reloaded: repeat with --acknowledge-loosening if that is meant"
-    found = [Mistake("rules", 0, 0, "", f"{one}{told}") for one in rule_checks.loosened(old.rule_set, new.rule_set)]
-    if found:
-        raise Mistaken(found)

@@ -118,6 +118,8 @@ def compiles(path: str) -> str:
         _query(path)
     except JSONPathError as error:
         return str(error)
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers without end, brackets without number
+        return f"can't be read: {error}"
     return ""
 
 

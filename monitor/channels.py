@@ -177,7 +177,7 @@ def _text(directory: Path, file: str | None) -> str:
 
 def _retry_after(value: str) -> float | None:
     """Return a Retry-After in seconds, from 1 second to 1 hour; None where there is none that can be read."""
-    if value.isascii() and value.isdigit() and len(value) < 10:
+    if value.isascii() and value.isdigit():
         return min(max(float(value), 1.0), _RETRY_AFTER_MOST_SECONDS)
     try:
         seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds() if value else None

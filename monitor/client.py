@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -75,7 +76,14 @@ class _Following:
     """What both gates have in common: the picture, how it is kept, and how an answer is made of it."""
 
     def __init__(
-        self, url: str, token: str, name: str, on_error: str | Mapping[str, str], stale_seconds: float, timeout: float
+        self,
+        url: str,
+        token: str,
+        name: str,
+        on_error: str | Mapping[str, str],
+        stale_seconds: float,
+        timeout: float,
+        verify: ssl.SSLContext | bool,
     ) -> None:
         self.url = url.rstrip("/")
         self._name = name
@@ -83,6 +91,7 @@ class _Following:
         self.on_error = dict.fromkeys(gate.EVERY_LANE, on_error) if isinstance(on_error, str) else on_error
         self.stale_seconds = stale_seconds
         self.timeout_seconds = timeout
+        self._verify = verify
         self.picture = Picture()
         self.last_id = ""
         self._is_owing = False
@@ -99,7 +108,13 @@ class _Following:
 
     def options(self) -> dict[str, Any]:
         """Return how the HTTP client is made."""
-        return {"headers": self.headers, "timeout": self.timeout_seconds, "trust_env": False, "follow_redirects": False}
+        return {
+            "headers": self.headers,
+            "timeout": self.timeout_seconds,
+            "trust_env": False,
+            "follow_redirects": False,
+            "verify": self._verify,
+        }
 
     def stream(self) -> dict[str, Any]:
         """Return how the stream is asked for."""
@@ -164,8 +179,9 @@ class Gate:
         on_error: str | Mapping[str, str] = "deny",
         stale_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
-        self._following = _Following(url, token, name, on_error, stale_seconds, timeout_seconds)
+        self._following = _Following(url, token, name, on_error, stale_seconds, timeout_seconds, verify)
         self._starting = threading.Lock()
         self._heard = threading.Event()
         self._closing = threading.Event()
@@ -246,8 +262,9 @@ class AsyncGate:
         on_error: str | Mapping[str, str] = "deny",
         stale_seconds: float = 10.0,
         timeout_seconds: float = 2.0,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
-        self._following = _Following(url, token, name, on_error, stale_seconds, timeout_seconds)
+        self._following = _Following(url, token, name, on_error, stale_seconds, timeout_seconds, verify)
         self._heard = asyncio.Event()
         self._client: httpx2.AsyncClient | None = None
         self._tasks: set[asyncio.Task[Any]] = set()

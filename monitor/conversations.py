@@ -1,12 +1,13 @@
 """Open customer-service windows: 24 hours from a customer's last message, in which free-form messages are allowed."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 
 import msgspec
 
 WINDOW_SECONDS = 24 * 3600.0  # Meta: outside it only templates, else 131047
-MOST = 1_000_000  # windows kept in memory, about 200 bytes each; of more the oldest go first
+WINDOWS_MOST = 200_000  # windows kept in memory, 360 to 580 bytes each; of more the oldest go first
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -19,12 +20,16 @@ class Window(msgspec.Struct, frozen=True, gc=False):
 
 
 class Conversations:
-    """The windows that are open, in memory, so that the gate can answer without the store."""
+    """The windows that are open, in memory, so that the gate can answer without the store.
+
+    Of more than it keeps the oldest go; while one of those may still be open, nobody's window is taken for closed.
+    """
 
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, str], Window] = OrderedDict()
         self._aliases: dict[tuple[str, str], str] = {}
         self._counts: dict[str, int] = {}
+        self._is_whole_from = -math.inf
 
     def learn(self, windows: Iterable[Window]) -> None:
         """Open windows, or renew those that are open; an older message renews nothing."""
@@ -39,13 +44,16 @@ class Conversations:
             self._open.move_to_end(key)
             if window.alias:
                 self._aliases[key[0], window.alias] = window.recipient
-            if len(self._open) > MOST:
-                self._drop(next(iter(self._open)))
+            if len(self._open) > WINDOWS_MOST:
+                self._is_whole_from = max(self._is_whole_from, self._drop(next(iter(self._open))))
 
     def is_open(self, phone_number_id: str, recipient: str, now: float) -> bool:
-        """Say whether the number may answer the person freely; both of a person's hashes find the window."""
+        """Say whether the number may answer the person freely; both of a person's hashes find the window.
+
+        True where it is not known.
+        """
         window = self._open.get((phone_number_id, self._aliases.get((phone_number_id, recipient), recipient)))
-        return window is not None and window.closes_at > now
+        return now < self._is_whole_from or (window is not None and window.closes_at > now)
 
     def counts(self, now: float) -> dict[str, int]:
         """Return how many windows are open, by phone number id."""
@@ -59,10 +67,12 @@ class Conversations:
     def forget(self, people: Iterable[str]) -> None:
         """Close what concerns these people, by either of their hashes."""
         gone = set(people)
+        if not gone:  # as nearly always: not all windows are looked at then
+            return
         for key in [key for key, window in self._open.items() if key[1] in gone or window.alias in gone]:
             self._drop(key)
 
-    def _drop(self, key: tuple[str, str]) -> None:
+    def _drop(self, key: tuple[str, str]) -> float:
         window = self._open.pop(key)
         self._aliases.pop((key[0], window.alias), None)
         left = self._counts[key[0]] - 1
@@ -70,3 +80,4 @@ class Conversations:
             self._counts[key[0]] = left
         else:
             del self._counts[key[0]]
+        return window.closes_at

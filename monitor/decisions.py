@@ -112,9 +112,11 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
 def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what the end of a firing changes: pauses that last until then, and its alerts."""
     changes: list[Change] = []
-    for pause in in_order(standing.pauses):
-        if firing.id not in pause.firing_ids or not pause.until_cleared or not is_in_force(pause, moment.now):
-            continue
+
+    def is_meant(pause: Pause) -> bool:
+        return firing.id in pause.firing_ids and pause.until_cleared and is_in_force(pause, moment.now)
+
+    for pause in in_order(standing.pauses, is_meant):
         others = tuple(other for other in pause.firing_ids if other != firing.id)
         if others:
             changes.append(msgspec.structs.replace(pause, firing_ids=others))
@@ -246,12 +248,15 @@ def _evident(pause: Pause, action: PauseAction, incident: Incident | None) -> Pa
 def _resume(standing: Standing, action: ResumeAction, moment: Moment) -> list[Change]:
     """Release what rules have paused, never what a human has."""
     changes: list[Change] = []
-    for pause in in_order(standing.pauses):
-        is_meant = pause.rule in action.rules if action.rules else pause.rule != OPERATOR
+
+    def is_meant(pause: Pause) -> bool:
+        is_named = not action.rules or pause.rule in action.rules
         is_here = action.scope == "all" or (pause.scope, pause.scope_id) == (action.scope, action.scope_id)
-        if is_meant and is_here and pause.rule != OPERATOR and is_in_force(pause, moment.now):
-            changes.append(released(pause, f"rule:{action.rule}", action.summary, moment.now))
-            changes.append(audit(moment, f"rule:{action.rule}", "resume", pause.id, action.summary))
+        return is_named and is_here and pause.rule != OPERATOR and is_in_force(pause, moment.now)
+
+    for pause in in_order(standing.pauses, is_meant):
+        changes.append(released(pause, f"rule:{action.rule}", action.summary, moment.now))
+        changes.append(audit(moment, f"rule:{action.rule}", "resume", pause.id, action.summary))
     return changes
 
 

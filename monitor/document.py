@@ -6,7 +6,8 @@ to, so that a billion laughs ends at the node cap.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ _FLOAT = re.compile(
     r"[-+]?(?:(?:\.[0-9]{1,18}|[0-9]{1,18}\.[0-9]{0,18})(?:[eE][-+]?[0-9]{1,2})?|[0-9]{1,18}[eE][-+]?[0-9]{1,2})",
     re.ASCII,
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS: dict[str, bool | None] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
     "null": None, "Null": None, "NULL": None, "~": None, "": None,
@@ -66,33 +68,51 @@ class Document(msgspec.Struct, frozen=True):
         return Mistake(self.file, line, column, dotted(path), message)
 
 
+Reader = Callable[[bytes, str], Document]
+"""What makes a document of a text and its file's name: `read`, or a sandbox in which it runs."""
+
+
+def content(path: Path) -> bytes:
+    """Return what a file holds; of one that is too long, enough to tell."""
+    with path.open("rb") as file:
+        return file.read(BYTES_MOST + 1)
+
+
 def dotted(path: tuple[str | int, ...]) -> str:
     """Write a path as `rules[0].match.code`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def read(text: bytes, file: str) -> Document:
     """Read one YAML document; raise Mistaken with every duplicate key, or with the first thing that ends reading."""
     if len(text) > BYTES_MOST:
-        raise Mistaken([Mistake(file, 0, 0, "", f"{len(text)} bytes; at most {BYTES_MOST} are read")])
+        raise Mistaken([Mistake(file, 0, 0, "", f"more than {BYTES_MOST} bytes")])
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Mistaken([Mistake(file, 0, 0, "", f"not UTF-8: byte {error.start}")]) from None
+        before = error.object[: error.start]  # without the byte-order mark
+        place, at = _place(before.decode()), len(text) - len(error.object) + error.start
+        raise Mistaken([Mistake(file, *place, "", f"not UTF-8: byte {at}")]) from None
     reader = _Reader(file)
     try:
         value = reader.document(decoded)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise Mistaken([Mistake(file, line, column, "", str(error.problem or error.context))]) from None
-    except yaml.YAMLError as error:
-        raise Mistaken([Mistake(file, 0, 0, "", " ".join(str(error).split()))]) from None
+        raise Mistaken([Mistake(file, line, column, "", str(error.problem))]) from None
+    except yaml.reader.ReaderError as error:
+        place = _place(decoded[: error.position])
+        raise Mistaken([Mistake(file, *place, "", f"{error.reason}: U+{error.character:04X}")]) from None
     except (ValueError, OverflowError, RecursionError) as error:  # an escape beyond Unicode, an endless number
         raise Mistaken([Mistake(file, *reader.at, "", f"can't be read: {error}")]) from None
     if reader.mistakes:
         raise Mistaken(reader.mistakes)
-    return Document(file, value, reader.places)
+    return Document(file, value, reader.places or {(): (1, 1)})
+
+
+def _place(before: str) -> tuple[int, int]:
+    """Return line and column of what follows a text."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 class _Reader:
@@ -121,7 +141,7 @@ class _Reader:
     @property
     def at(self) -> tuple[int, int]:
         """Where reading has come to: line and column of the last value."""
-        return next(reversed(self.places.values()), (0, 0))
+        return next(reversed(self.places.values()), (1, 1))
 
     def _stop(self, event: Any, message: str) -> None:
         raise yaml.MarkedYAMLError(problem=message, problem_mark=event.start_mark)
@@ -142,7 +162,7 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path, depth)
         tag = getattr(event, "tag", None)
-        if tag is not None and tag != "!":
+        if tag is not None:
             self._stop(event, f"tags are not read: {tag}")
         anchor = getattr(event, "anchor", None)
         if anchor is None:
@@ -164,8 +184,7 @@ class _Reader:
 
     def _content(self, event: Any, path: tuple[str | int, ...], depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
-            if any("\ud800" <= letter <= "\udfff" for letter in event.value):
-                self._stop(event, "half of a surrogate pair is no text")
+            self._check(event)
             return _scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
@@ -174,11 +193,18 @@ class _Reader:
             return items
         return self._mapping(path, depth)
 
+    def _check(self, event: Any) -> None:
+        if not event.value.isascii() and _SURROGATE.search(event.value):
+            self._stop(event, "half of a surrogate pair is no text")
+        if "\0" in event.value:
+            self._stop(event, "a NUL is no text")
+
     def _mapping(self, path: tuple[str | int, ...], depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         while not isinstance(key := self._next(), yaml.MappingEndEvent):
             if not isinstance(key, yaml.ScalarEvent):
                 self._stop(key, "a key must be a plain string")
+            self._check(key)
             if key.value == "<<" and key.implicit[0]:
                 self._stop(key, "merge keys are not read")
             here = (*path, key.value)
@@ -188,7 +214,8 @@ class _Reader:
                 self.mistakes.append(
                     Mistake(self.file, *place, dotted(here), f"this key stands twice; first in line {first}")
                 )
-            self.places[here] = place
+            else:
+                self.places[here] = place
             mapping[key.value] = self._node(self._next(), here, depth + 1)
         return mapping
 

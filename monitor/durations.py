@@ -7,6 +7,9 @@ _WHOLE = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
 )  # the order of units is Prometheus' own (common/model/time.go)
 _UNITS = ("y", "w", "d", "h", "m", "s", "ms")
+POSITIVE = "^(?=.*[1-9])" + "".join(f"([0-9]{{1,6}}{unit})?" for unit in _UNITS) + "$"
+RATES = "^[1-9][0-9]{0,8}([.][0-9]{1,3})?/[smh]$"
+"""What JSON Schema says of durations that are longer than none, and of rates."""
 _LONGEST_TEXT = 32
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)/([smh])")
 

@@ -29,6 +29,7 @@ from monitor.events import (
     Anomaly,
     DrillDone,
     Duplicate,
+    EntriesLost,
     ErrorReport,
     Event,
     FlagResolved,
@@ -77,7 +78,7 @@ def _take(step: Step, event: Event, moment: Moment) -> int:
             return _tick(step, event, moment)
         case (
             PausePlaced() | PauseReleased() | FlagResolved() | ResendsClaimed() | ResendSettled() | RulesLoaded()
-            | PersonForgotten() | IncidentClosed() | DrillDone() | OutboxRetried()
+            | PersonForgotten() | IncidentClosed() | DrillDone() | OutboxRetried() | EntriesLost()
         ):  # fmt: skip
             made = _operate(step, event, moment)
             step.learn(made)
@@ -131,7 +132,7 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     step.facts.append(
         Fact(
             event, moment.now, False, advance, effect.actions, changed, effect.shadowed, outcome.matched, outcome.late,
-            leaked,
+            leaked, effect.crowded,
         )
     )  # fmt: skip
     return _derive(step, event, advance, moment, used)
@@ -154,7 +155,7 @@ def _leaked(step: Step, advance: Advance | None) -> str:
         return ""
     message = advance.message
     ask = gate.asked_for(message)
-    held = gate.stopped(standing.concerning(step.standing, **gate.narrow(ask)), message, step.memory.wabas)
+    held = gate.stopped(standing.concerning(step.standing, gate.narrow(ask)), message, step.memory.wabas)
     return next((pause.rule for pause in held if pause.since < message.started_at), "")
 
 
@@ -190,7 +191,7 @@ def _fold(step: Step, event: MetaEvent, now: float, number: Number | None) -> tu
             if message is None:
                 return None, False
             step.messages[event.wamid] = message
-            _converse(step, event)
+            _converse(step, event, now)
             return None, True
         case Unsettled():
             if step.message(messages.unsettled_id(event.token or event.key)) is not None:
@@ -228,10 +229,10 @@ def _count(step: Step, before: Message | None, message: Message) -> None:
         step.counts[key] = step.counts.get(key, 0) + count
 
 
-def _converse(step: Step, event: InboundMessage) -> None:
-    """Open the customer's window, and credit the campaign that the customer answers."""
+def _converse(step: Step, event: InboundMessage, now: float) -> None:
+    """Open the customer's window, from now at the latest, and credit the campaign that the customer answers."""
     if event.sender and event.message_type not in _NO_WINDOW:
-        closes_at = event.occurred_at + WINDOW_SECONDS
+        closes_at = min(event.occurred_at, now) + WINDOW_SECONDS
         step.conversations.append(Window(event.phone_number_id, event.sender, closes_at, event.alias))
     wamid = event.context or step.newest_to(event.phone_number_id, event.sender)
     answered = step.message(wamid) if wamid else None
@@ -356,6 +357,8 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
             changes = list(resends.settle(known.resends, {act.wamid: retry} if retry else {}, act, moment))
         case RulesLoaded():
             changes = [*operators.adopt(act, moment), *turns.adopt(step, moment)]
+        case EntriesLost():
+            changes = operators.note_loss(act, moment)
         case PersonForgotten():
             step.standing, changes = operators.forget_people(step.standing, act, moment)
             changes = [*changes, *turns.forget(step, act.people, moment)]

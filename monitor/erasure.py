@@ -31,11 +31,14 @@ def erase(body: bytes, ids: Iterable[str]) -> Erased | None:
     except (ValueError, RecursionError):
         return Erased(None, gone)  # it can't be read, so nothing of it can be kept apart
     walk = _Walk(gone)
+    before = root
     is_named, root = walk.walk(root)
     while walk.found - walk.gone:  # a person's other id may stand in an object that does not name the first one
         walk = _Walk(walk.gone | walk.found)
         is_named_too, root = walk.walk(root)
         is_named = is_named or is_named_too
+    if not is_named and root == before:
+        return None  # a longer number that holds this one is somebody else's
     if is_named or not _says_something(root):
         return Erased(None, walk.gone)
     return Erased(json.dumps(root, separators=(",", ":")).encode(), walk.gone)

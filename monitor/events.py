@@ -276,6 +276,14 @@ class RulesLoaded(msgspec.Struct, frozen=True, tag="rules_loaded"):
     rules_hash: str
 
 
+class EntriesLost(msgspec.Struct, frozen=True, tag="entries_lost"):
+    """Journal entries that were durable were gone when the store was opened: the first and the last position."""
+
+    actor: str
+    first: int
+    last: int
+
+
 class PersonForgotten(msgspec.Struct, frozen=True, tag="person_forgotten"):
     """An operator had a person erased; `people` are the keyed hashes that stood for them."""
 
@@ -331,6 +339,7 @@ OperatorAct = (
     PausePlaced | PauseReleased | FlagResolved | ResendsClaimed | ResendSettled | RulesLoaded | PersonForgotten
     | IncidentClosed | DrillDone
     | OutboxRetried
+    | EntriesLost
 )  # fmt: skip
 Event = MetaEvent | OperatorAct | Tick
 EVENT_KINDS = {
@@ -352,6 +361,7 @@ EVENT_KINDS = {
     ResendsClaimed: "resends_claimed",
     ResendSettled: "resend_settled",
     RulesLoaded: "rules_loaded",
+    EntriesLost: "entries_lost",
     PersonForgotten: "person_forgotten",
     IncidentClosed: "incident_closed",
     DrillDone: "drill_done",

@@ -13,7 +13,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
 
     `event` is None where only time has passed. `shadowed` is what rules in shadow mode would have done, `matched` and
     `late` are the rules that counted the event, and those for which it came too late. `leaked` is the
-    rule of a pause that was in force when the message was sent all the same.
+    rule of a pause that was in force when the message was sent all the same, `crowded` are the rules that fire in too
+    many groups to fire in one more.
     """
 
     event: Event | None
@@ -26,3 +27,4 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     matched: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     leaked: str = ""
+    crowded: tuple[str, ...] = ()

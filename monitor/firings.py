@@ -18,7 +18,7 @@ ORPHANING = frozenset({RULES_CHANGED, FORGOTTEN})  # ends that say nothing of wh
 QUIET_SECONDS = 300.0  # a firing ends after this long without evidence, as Alertmanager's default has it
 AGAIN_SECONDS = 1.0  # a condition that each of thousands of events renews is renewed this often
 LAPSE_SECONDS = 0.001  # what comes at the very end of a window still belongs to it
-FIRINGS_MOST = 100_000
+FIRINGS_MOST = 40_000  # of one rule, about 2 kB each with what it pauses; others fire all the same
 NEWLY_SOURCED = 100  # up to so much evidence a flag's sources are counted each time
 
 

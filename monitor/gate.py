@@ -37,7 +37,8 @@ _DECODED_MOST = 4  # times: whoever decodes once more than that is not Graph
 class Ask(msgspec.Struct, frozen=True):
     """What somebody is about to send; what is empty is not known, and the strictest answer for it is given.
 
-    `recipient` is the keyed hash; `is_send` is False for calls that send no message, which no pause concerns.
+    `recipient` is the keyed hash, `formerly` those that the same person had under older keys; `is_send` is False for
+    calls that send no message, which no pause concerns.
     """
 
     phone_number_id: str = ""
@@ -50,6 +51,7 @@ class Ask(msgspec.Struct, frozen=True):
     campaign: str = ""
     language: str = ""
     is_send: bool = True
+    formerly: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -102,8 +104,13 @@ def decide(
     if concerned:
         return _held(concerned, now)
     is_free = ask.kind in REPLIES and ask.recipient and ask.phone_number_id
-    is_closed = is_free and not is_window_open(ask.phone_number_id, ask.recipient)
+    is_closed = is_free and not any(is_window_open(ask.phone_number_id, one) for one in people_of(ask))
     return WINDOW_CLOSED if is_closed else NOT_PAUSED
+
+
+def people_of(ask: Ask) -> tuple[str, ...]:
+    """Return the hashes of whom an ask is about, the one in force first."""
+    return (ask.recipient, *ask.formerly)
 
 
 def key_of(pause: Pause) -> str:
@@ -175,20 +182,16 @@ def untold(ask: Ask, on_error: Mapping[str, str], reason: str) -> Verdict:
     lanes = _lanes(ask)
     narrowest = [lane for lane in ("marketing", "business_initiated", "all") if lane in lanes]
     told = EVERY_LANE if lanes == EVERY_LANE and ask.category != "marketing" else narrowest[:1]
-    is_allowed = all(on_error.get(lane, "deny") == "allow" for lane in told)
+    is_allowed = all(on_error.get(lane) == "allow" for lane in told)
     return Verdict(is_allowed, reason, retry_after_seconds=None if is_allowed else 1)
 
 
-def narrow(ask: Ask) -> dict[str, str]:
+def narrow(ask: Ask) -> list[tuple[str, str]]:
     """Return what an ask says of the scopes whose pauses are found by their id."""
-    pair = pair_of(ask.phone_number_id, ask.recipient)
-    return {
-        "template": ask.template,
-        "campaign": ask.campaign,
-        "country": ask.country,
-        "recipient": ask.recipient,
-        "pair": pair,
-    }
+    told = [("template", ask.template), ("campaign", ask.campaign), ("country", ask.country)]
+    for one in people_of(ask):
+        told += [("recipient", one), ("pair", pair_of(ask.phone_number_id, one))]
+    return told
 
 
 def pair_of(phone_number_id: str, recipient: str) -> str:
@@ -232,8 +235,6 @@ def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) ->
     if pause.waba_id and waba_id and pause.waba_id != waba_id:
         return False
     match pause.scope:
-        case "all":
-            return True
         case "waba":
             return pause.scope_id == waba_id or not (waba_id or ask.phone_number_id)
         case "phone_number":
@@ -250,10 +251,10 @@ def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) ->
         case "country":
             return pause.scope_id == ask.country
         case "recipient":
-            return pause.scope_id == ask.recipient
+            return pause.scope_id in people_of(ask)
         case "pair":
-            return pause.scope_id == pair_of(ask.phone_number_id, ask.recipient)
-        case _:
+            return any(pause.scope_id == pair_of(ask.phone_number_id, one) for one in people_of(ask))
+        case _:  # all
             return True
 
 

@@ -80,20 +80,23 @@ def ended_at(incident: Incident, pauses: Mapping[str, Pause], now: float) -> flo
         return incident.closed_at
     if incident.until is not None:
         return incident.until if now >= incident.until else None
-    is_paused = any(pause.incident_id == incident.id and is_in_force(pause, now) for pause in pauses.values())
     quiet_at = incident.last_at + QUIET_SECONDS
-    return quiet_at if not is_paused and now >= quiet_at else None
+    if now < quiet_at:  # tens of thousands of pauses are not looked at for each event
+        return None
+    is_paused = any(pause.incident_id == incident.id and is_in_force(pause, now) for pause in pauses.values())
+    return None if is_paused else quiet_at
 
 
 def current(
     incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], waba_id: str, phone_number_id: str, now: float
 ) -> Incident | None:
     """Return the incident of an account that lasts, if there is one; of a number where the account is not told."""
-    for _, incident in sorted(incidents.items()):
-        is_same = incident.waba_id == waba_id if waba_id else incident.phone_number_id == phone_number_id
-        if is_same and ended_at(incident, pauses, now) is None:
-            return incident
-    return None
+    same = [
+        incident for incident in incidents.values()
+        if (incident.waba_id == waba_id if waba_id else incident.phone_number_id == phone_number_id)
+    ]  # fmt: skip
+    lasting = (incident for incident in same if ended_at(incident, pauses, now) is None)
+    return min(lasting, key=lambda incident: incident.id, default=None)
 
 
 def _update(event: MetaEvent) -> AccountUpdate | None:

@@ -1,7 +1,14 @@
-"""Logging: one line an event, a constant event word plus fields, as logfmt or JSON."""
+"""Logging: one line an event, a constant event word plus fields, as logfmt or JSON.
+
+Of an exception its type and where it was raised are told, never its message: that quotes whatever could not be read.
+"""
 
 import logging
+import re
 import sys
+import threading
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import structlog
@@ -21,7 +28,7 @@ def configure(level: str, form: str) -> None:
         else structlog.processors.LogfmtRenderer(key_order=("ts", "level", "event"), bool_as_flag=False)
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, _tell_exception, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -32,7 +39,7 @@ def configure(level: str, form: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                _tell_exception,
                 renderer,
             ],
         )
@@ -40,8 +47,44 @@ def configure(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+    sys.excepthook = lambda *told: _unhandled("process", told[1])
+    sys.unraisablehook = lambda told: _unhandled("cleanup", told.exc_value)
+    threading.excepthook = lambda told: _unhandled("thread", told.exc_value)
 
 
 def get() -> Any:
     """Return the logger."""
     return structlog.get_logger()
+
+
+def unhandled(_: Any, context: dict[str, Any]) -> None:
+    """Log what an event loop could give to nobody; its own words for it quote the exception."""
+    said = re.match(r"[A-Za-z ]*", str(context.get("message", "")))
+    _unhandled(said[0].strip() if said else "", context.get("exception"))
+
+
+def _unhandled(where: str, error: BaseException | None) -> None:
+    get().error("unhandled", where=where, exc_info=error)
+
+
+def _tell_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_lines(error))
+    return event
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """Yield where an exception was raised and its type, the one that it came from first."""
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:
+        seen.append(one)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    for one in reversed(seen):
+        yield from (line.rstrip() for line in traceback.format_tb(one.__traceback__))
+        yield f"{type(one).__module__}.{type(one).__qualname__}"

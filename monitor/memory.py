@@ -1,7 +1,8 @@
 """What the pipeline remembers between steps: what stands, numbers, states, open windows, and which resends wait."""
 
 import itertools
-from collections import OrderedDict
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from monitor import firings
 from monitor.actions import Resend
 from monitor.conversations import Conversations
-from monitor.firings import Firing
+from monitor.firings import FIRINGS_MOST, Firing
 from monitor.resends import ENDED
 from monitor.standing import Standing
 from monitor.states import State
@@ -17,8 +18,9 @@ from monitor.states import State
 NUMBERS_MOST = 10_000  # in memory; those that were silent longest go first
 STATES_MOST = 10_000
 RECENT_MOST = 100_000  # pairs of number and person, about 300 bytes each
+FIRINGS_SWEPT_EVERY_SECONDS = 10.0  # while a rule fires in as many groups as it may
 PERSONS_RESENDS_MOST = 64  # of one person that a success is compared with
-FIRINGS_SWEPT_FROM = 1_000
+FIRINGS_SWEPT_FROM, FIRINGS_SWEPT_AT_ONCE, FIRINGS_SWEPT_FOR_EACH = 1_000, 1_000, 4
 SEEN_EVERY_SECONDS = 3600.0  # how often it is noted that a number is still there
 
 
@@ -40,7 +42,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._of_message: dict[str, str] = {}
-        self._of_person: dict[str, set[str]] = {}
+        self._of_person: dict[str, tuple[str, ...] | set[str]] = {}  # a set takes five times as much as one id
         self._of_retry: dict[str, str] = {}
 
     def learn(self, resends: Iterable[Resend]) -> None:
@@ -48,13 +50,10 @@ class Waiting:
         for resend in resends:
             if resend.state == "pending":
                 self._of_message[resend.wamid] = resend.id
-                self._of_person.setdefault(resend.recipient, set()).add(resend.id)
+                self._add(resend)
             else:
                 self._of_message.pop(resend.wamid, None)
-                if (ids := self._of_person.get(resend.recipient)) is not None:
-                    ids.discard(resend.id)
-                    if not ids:
-                        del self._of_person[resend.recipient]
+                self._remove(resend)
             if resend.retry_wamid:
                 if resend.outcome in ENDED - {"delivered"}:
                     self._of_retry.pop(resend.retry_wamid, None)
@@ -71,6 +70,20 @@ class Waiting:
             yield self._of_retry[wamid]
         yield from itertools.islice(self._of_person.get(recipient, ()), PERSONS_RESENDS_MOST)
 
+    def _add(self, resend: Resend) -> None:
+        ids = self._of_person.get(resend.recipient, ())
+        if isinstance(ids, set):
+            ids.add(resend.id)
+        elif resend.id not in ids:
+            self._of_person[resend.recipient] = {*ids, resend.id} if ids else (resend.id,)
+
+    def _remove(self, resend: Resend) -> None:
+        ids = self._of_person.get(resend.recipient, ())
+        if isinstance(ids, set):
+            ids.discard(resend.id)
+        if not ids or ids == (resend.id,):
+            self._of_person.pop(resend.recipient, None)
+
 
 class Memory:
     """The published picture: changed only after a commit. `wabas` gives the account of each number, for the gate."""
@@ -85,7 +98,10 @@ class Memory:
         self.conversations = Conversations()
         self.waiting = Waiting()
         self.firings: dict[tuple[str, ...], Firing] = {}
-        self._firings_swept_at = FIRINGS_SWEPT_FROM
+        self._of_rule: Counter[str] = Counter()
+        self._firings_swept_from = FIRINGS_SWEPT_FROM
+        self._firings_swept_at = -math.inf
+        self._to_sweep: list[tuple[str, ...]] = []
 
     def learn_recent(self, recent: Mapping[tuple[str, str], str]) -> None:
         """Take up the newest campaign message from a number to a person, for answers without context."""
@@ -97,18 +113,37 @@ class Memory:
 
     def learn_firings(self, changed: Iterable[Firing], now: float) -> None:
         """Take up firings as they are now; one that is over is remembered while its rule rests."""
+        changed = list(changed)
         for firing in changed:
             key = (firing.rule, *firing.group)
             if firing.state == firings.ENDED and firing.rests_until <= now:
-                self.firings.pop(key, None)
+                if self.firings.pop(key, None) is not None:
+                    self._of_rule[firing.rule] -= 1
             else:
+                self._of_rule[firing.rule] += key not in self.firings
                 self.firings[key] = firing
-        if len(self.firings) > self._firings_swept_at:
-            self.firings = {
-                key: firing for key, firing in self.firings.items()
-                if firing.state != firings.ENDED or firing.rests_until > now
-            }  # fmt: skip
-            self._firings_swept_at = 2 * len(self.firings) + FIRINGS_SWEPT_FROM
+        is_full = max(self._of_rule.values(), default=0) >= FIRINGS_MOST
+        is_due = is_full and not 0 <= now - self._firings_swept_at < FIRINGS_SWEPT_EVERY_SECONDS
+        if not self._to_sweep and (is_due or len(self.firings) > self._firings_swept_from):
+            self._to_sweep = list(self.firings)
+            self._firings_swept_at = now
+        if self._to_sweep:
+            self._sweep_firings(max(FIRINGS_SWEPT_AT_ONCE, FIRINGS_SWEPT_FOR_EACH * len(changed)), now)
+
+    def has_room_for(self, rule: str) -> bool:
+        """Say whether a rule may fire in one more group, give or take those of one step."""
+        return self._of_rule[rule] < FIRINGS_MOST
+
+    def _sweep_firings(self, count: int, now: float) -> None:
+        """Look at some: a step that looked at tens of thousands would hold up the gate."""
+        for _ in range(min(count, len(self._to_sweep))):
+            key = self._to_sweep.pop()
+            firing = self.firings.get(key)
+            if firing is not None and firing.state == firings.ENDED and firing.rests_until <= now:
+                del self.firings[key]
+                self._of_rule[key[0]] -= 1
+        if not self._to_sweep:
+            self._firings_swept_from = 2 * len(self.firings) + FIRINGS_SWEPT_FROM
 
     def learn(self, numbers: Iterable[Number], states: Iterable[State]) -> None:
         """Take up numbers and states as they are now; the newest stand last."""

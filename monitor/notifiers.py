@@ -1,7 +1,10 @@
 """Services that apprise knows (an extra): e-mail, chat, SMS and some hundred more."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 
 from monitor import services
 from monitor.channels import SendError
@@ -9,15 +12,20 @@ from monitor.senders import Sender
 from monitor.wordings import Told
 
 _KINDS = {"critical": "failure", "warning": "warning", "info": "info"}
+_Call = tuple[Callable[[], bool], Future[bool]]
 
 
 class Notifier:
-    """One service, and the thread that speaks to it: apprise's own calls block."""
+    """One service, and the thread that speaks to it: apprise's own calls block.
+
+    An executor's threads are waited for when the process ends, for as long as a mute service takes.
+    """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._service = services.made(url)
         self._timeout_seconds = timeout_seconds
-        self._thread = ThreadPoolExecutor(1, "notifier")
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def sender(self) -> Sender:
         """Return a sender to the service."""
@@ -33,9 +41,11 @@ class Notifier:
             def notify() -> bool:
                 return bool(self._service.notify(body=body, title=told.title, notify_type=kind, body_format="text"))
 
+            taken: Future[bool] = Future()
+            self._ask(notify, taken)
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    is_sent = await asyncio.get_running_loop().run_in_executor(self._thread, notify)
+                    is_sent = await asyncio.wrap_future(taken)
             except TimeoutError:
                 raise SendError("timeout") from None
             if not is_sent:
@@ -45,4 +55,20 @@ class Notifier:
 
     async def close(self) -> None:
         """Let the thread go; what it still says is not waited for."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._calls.put(None)
+
+    def _ask(self, notify: Callable[[], bool], taken: Future[bool]) -> None:
+        self._calls.put((notify, taken))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="notifier", daemon=True)
+            self._thread.start()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            notify, taken = call
+            if not taken.set_running_or_notify_cancel():  # nobody waits for it any more
+                continue
+            try:
+                taken.set_result(notify())
+            except Exception as error:  # noqa: BLE001 (raised where it is waited for)
+                taken.set_exception(error)

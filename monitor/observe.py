@@ -24,8 +24,9 @@ from monitor.events import (
 )
 from monitor.facts import Fact
 from monitor.messages import PRESUMED_EXPIRED, Advance
-from monitor.metrics import DRILL_STAGES, STATUSES, Cached, Metrics
+from monitor.metrics import DRILL_STAGES, STATUSES, Metrics
 from monitor.rules import ENFORCE, SHADOW
+from monitor.series import Cached
 from monitor.traces import Traces
 
 
@@ -118,6 +119,8 @@ def _of_rules(metrics: Metrics, fact: Fact, counts: dict[Any, int]) -> None:
         _add(counts, metrics.rule_matches.of(rule))
     for rule in fact.late:
         _add(counts, metrics.rule_late_events.of(rule))
+    for rule in fact.crowded:
+        _add(counts, metrics.rule_crowded_events.of(rule))
 
 
 def _decided(fact: Fact) -> dict[str, list[str]]:

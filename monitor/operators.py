@@ -11,6 +11,7 @@ from monitor import incidents, probes
 from monitor.actions import OPERATOR, Alert, AuditEntry, Evidence, Flag, Incident, Moment, Pause, is_in_force
 from monitor.events import (
     DrillDone,
+    EntriesLost,
     FlagResolved,
     IncidentClosed,
     PausePlaced,
@@ -101,6 +102,11 @@ def drilled(act: DrillDone, moment: Moment) -> AuditEntry:
 def adopt(act: RulesLoaded, moment: Moment) -> list[Change]:
     """Return the note that other rules are in force from here on."""
     return [audit(moment, act.actor, "rules_loaded", act.rules_hash, "")]
+
+
+def note_loss(act: EntriesLost, moment: Moment) -> list[Change]:
+    """Return the note that entries are gone."""
+    return [audit(moment, act.actor, "entries_lost", f"{act.first}-{act.last}", "they were durable, and are gone")]
 
 
 def forget_people(standing: Standing, act: PersonForgotten, moment: Moment) -> tuple[Standing, list[Change]]:

@@ -17,10 +17,12 @@ from monitor.store.protocol import Claim, Settlement, Store
 CLAIM_MOST = 256
 LEASE_SECONDS = 60.0  # beside the time that the rows of a claim may take
 POLL_SECONDS = 1.0  # how soon a row that waits for its time is noticed
+GATHER_SECONDS = 0.05  # how long a first delivery waits for others: they are claimed and settled together
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_MOST_SECONDS = 60.0
 DOWN_AFTER_LEAST = 3  # failures in a row; or as many as are under way at once
 PROBE_MOST_SECONDS = 5.0  # how soon a destination that is up again is noticed
+PUT_BACK_SECONDS = 5.0  # less is how clocks are kept right
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Outbox:
         self._clock = clock
         self._count = count
         self._wake = {destination.name: asyncio.Event() for destination in destinations}
+        self._gathering: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self.destinations = tuple(destinations)
 
@@ -62,6 +65,11 @@ class Outbox:
         """Say that rows may have been added."""
         for event in self._wake.values():
             event.set()
+
+    def wake_soon(self) -> None:
+        """Say that rows have been added, and that more may follow."""
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered)
 
     def stop(self) -> None:
         """Claim nothing more; what is being sent is finished and settled."""
@@ -90,6 +98,10 @@ class Outbox:
         finally:
             line.cancel()
 
+    def _gathered(self) -> None:
+        self._gathering = None
+        self.wake()
+
 
 class Line:
     """One destination's rows on their way: those under way, the newest of each key, and the keys that are held."""
@@ -117,6 +129,7 @@ class Line:
         self._freed: list[int] = []
         self._failures = 0
         self._resume_at = 0.0
+        self._looked_at = 0.0
         self._is_stopping = False
 
     @property
@@ -151,6 +164,9 @@ class Line:
 
     async def _claim(self) -> int:
         now = self._clock()
+        if now < self._looked_at - PUT_BACK_SECONDS:
+            await self._forget_times(now)
+        self._looked_at = now
         most = 1 if self._failures >= self._down_after else CLAIM_MOST
         room = most - len(self._under_way)
         if now < self._resume_at or (room < most // 2 and self._under_way) or room <= 0:
@@ -161,6 +177,12 @@ class Line:
             if claim.row.id not in self._under_way:
                 self._start(claim, now)
         return len(claims)
+
+    async def _forget_times(self, now: float) -> None:
+        """Let what waits be due: the clock was put back, and its time may be a day away."""
+        self._resume_at = 0.0
+        self._held = {key: (holder, 0.0) for key, (holder, _) in self._held.items()}
+        await self._store.renew(self._destination.name, now, is_start=False)
 
     def _start(self, claim: Claim, now: float) -> None:
         row, keys = claim.row, tuple(self._destination.keys(claim))

@@ -14,7 +14,7 @@ import msgspec
 
 from monitor import account_fields, countries, tokens
 from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
-from monitor.scalars import dictionaries, integer, text, time
+from monitor.scalars import dictionaries, integer, text, time, word
 
 Pseudonym = Callable[[str], str]
 _ITEMS = ("statuses", "messages", "errors")
@@ -87,7 +87,7 @@ class _Reading:
         if not isinstance(change, dict):
             yield self.unparsed(waba_id, "change_not_an_object", path)
             return
-        field, value = text(change.get("field")), change.get("value")
+        field, value = word(change.get("field")), change.get("value")
         if not field:
             yield self.unparsed(waba_id, "field_missing", f"{path}.field")
             return
@@ -146,7 +146,7 @@ class _Reading:
     def _status(
         self, waba_id: str, phone_number_id: str, number: str, item: dict[Any, Any], place: str
     ) -> Status | Unparsed:
-        wamid, status = text(item.get("id")), text(item.get("status"))
+        wamid, status = text(item.get("id")), word(item.get("status"))
         if not wamid:
             return self.unparsed(waba_id, "status_without_id", place)
         if not status:
@@ -194,7 +194,7 @@ class _Reading:
             phone_number_id,
             self._time(item.get("timestamp")),
             wamid,
-            text(item.get("type")) or "unknown",
+            word(item.get("type")) or "unknown",
             self._pseudonym(user_id or wa_id),
             _errors(item.get("errors")),
             text(context.get("id")) if isinstance(context, dict) else "",
@@ -213,7 +213,9 @@ class _Reading:
         place: str,
     ) -> ErrorReport:
         # Without a time of its own, two equal errors of two bodies are two errors.
-        key = _digest(field, entry["time"], item) if entry.get("time") is not None else f"{self._body_key}|{place}"
+        has_time = entry.get("time") is not None
+        about = (field, waba_id, phone_number_id)  # Meta may block two accounts in the same second and the same words
+        key = _digest(*about, entry["time"], item) if has_time else f"{self._body_key}|{place}"
         return ErrorReport(key, waba_id, phone_number_id, occurred_at, field, _error(item))
 
     def _account(
@@ -267,12 +269,12 @@ def _pricing(value: Any) -> Pricing | None:
 @functools.lru_cache(256)  # there are about a dozen
 def _shared_pricing(category: str, pricing_model: str, billable: str | bool) -> Pricing:
     said = ("true" if billable else "false") if isinstance(billable, bool) else billable.lower()
-    return Pricing(text(category), text(pricing_model), said)
+    return Pricing(word(category), word(pricing_model), said)
 
 
 def _origin(conversation: Any) -> str:
     origin = conversation.get("origin") if isinstance(conversation, dict) else None
-    return text(origin.get("type")) if isinstance(origin, dict) else ""
+    return word(origin.get("type")) if isinstance(origin, dict) else ""
 
 
 def _errors(value: Any) -> tuple[MetaError, ...]:

@@ -72,5 +72,5 @@ def decide(picture: Picture, ask: Ask, at: float, stale_seconds: float, on_error
         found = (pause for pause in stands.pauses.values() if pause.scope in PERSONAL)
         if any(is_in_force(pause, now) for pause in found):
             return None
-    verdict = gate.decide(standing.concerning(stands, **gate.narrow(ask)), ask, picture.wabas, now)
+    verdict = gate.decide(standing.concerning(stands, gate.narrow(ask)), ask, picture.wabas, now)
     return None if verdict.limits else verdict

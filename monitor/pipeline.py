@@ -7,21 +7,16 @@ metrics and traces are observed after the commit, so a failed commit can't count
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from monitor import effects, inquiries, logs, parse, replay, standing, turns
+from monitor import effects, inquiries, logs, pacing, parse, replay, standing, turns
 from monitor.actions import Alert, AuditEntry, Moment, Pause, Resend, WebhookAction
 from monitor.engine import Plan
-from monitor.events import (
-    Event,
-    OperatorAct,
-    Send,
-    Tick,
-    Unparsed,
-)
+from monitor.events import Event, OperatorAct, Send, Tick, Unparsed
 from monitor.facts import Fact
+from monitor.generators import Work
 from monitor.memory import Memory
 from monitor.parse import Pseudonym
 from monitor.replay import Replay
@@ -43,12 +38,15 @@ from monitor.store.protocol import (
 from monitor.windows import Windows
 
 STEP_ENTRIES = 512
-STEP_EVENTS = 2_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
+STEP_EVENTS = 1_000  # a delivery holds up to thousands of statuses; a step ends with the one that reaches this
 BUSY_ENTRIES = 16  # so many at once and nothing left means load: wait a little, so that the next commit holds more
 BUSY_SECONDS = 0.004
 ANSWER_SECONDS = 0.001  # left to those who ask the gate after a change, before it is counted
 FORGET_SECONDS = 5.0  # how often is looked for what has been over for long
-SLICE_SECONDS = 0.002  # how long the event loop is held before others may run
+OBSERVED_AT_ONCE = 50  # facts, in about half a millisecond
+BEHIND_SECONDS = 0.5  # how long an entry may wait to be acted upon before those that come now are held
+BEHIND_BYTES = 1024 * 1024  # how much may: bodies can be journaled ten times as fast as acted upon
+STUCK_SECONDS = 1.0  # without a step: then nothing is held, since what holds us up is a fault of ours
 _decode_own = {
     OPERATOR: msgspec.json.Decoder(OperatorAct).decode,
     TICK: msgspec.json.Decoder(Tick).decode,
@@ -78,6 +76,8 @@ class Pipeline:
         self._quarantine = quarantine
         self.alert_destinations = tuple(alert_destinations)
         self._windows = Windows()
+        self._is_filled = False
+        self._stepping = asyncio.Lock()
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self.on_step: Callable[[], None] = lambda: None
@@ -85,10 +85,12 @@ class Pipeline:
         self._limit = STEP_ENTRIES
         self._ahead: Batch = []
         self._forgot_at = 0.0
+        self._oldest_at = math.inf
+        self._stepped_at = -math.inf
+        self._loaded_at = -math.inf
         self.cursor = 0
         self.memory = Memory()
         self.is_loaded = False
-        self.is_ready = False
 
     @property
     def plan(self) -> Plan:
@@ -109,9 +111,23 @@ class Pipeline:
         """Say that the journal has grown."""
         self._wake.set()
 
+    def is_behind(self, now: float) -> bool:
+        """Say whether one waits for long, or much waits, while steps are made: what comes now had better wait outside.
+
+        Else a flood would let Meta's word of a block wait behind all that had come before it. What is left from before
+        the start is no flood.
+        """
+        is_late = now - self._oldest_at > BEHIND_SECONDS or self._store.unread_bytes > BEHIND_BYTES
+        return is_late and self._oldest_at > self._loaded_at and time.perf_counter() - self._stepped_at < STUCK_SECONDS
+
     async def load(self, now: float) -> None:
-        """Take up where the store stands: the cursor, what stands, and the windows rebuilt from the journal."""
+        """Take up where the store stands: the cursor and what stands.
+
+        The windows are filled from the journal before the first step. That may take seconds after an hour of much
+        traffic, for which neither the gate nor whoever delivers has to wait.
+        """
         store, memory = self._store, self.memory
+        self._loaded_at = now
         self.cursor = await store.cursor()
         memory.standing = await store.standing(now)
         memory.learn(await store.numbers(), await store.states())
@@ -120,13 +136,22 @@ class Pipeline:
         memory.learn_recent(await store.recent_campaign_messages())
         memory.learn_firings(await store.live_firings(now), now)
         self.is_loaded = True
-        await self._rebuild_windows()
-        self.is_ready = True
 
     async def adopt(self, settings: Settings) -> None:
-        """Put other rules and settings in force from the next step on."""
-        self.settings = settings
-        await self._rebuild_windows()
+        """Put other rules and settings in force between two steps; steps go on while their windows are filled.
+
+        Where the rules are the same the windows are, too.
+        """
+        known, new = self.plan, settings.plan
+        if (known.rules, known.catalogue) == (new.rules, new.catalogue):
+            async with self._stepping:
+                self.settings = settings
+            return
+        reached = self.cursor
+        windows = await self._filled(settings.plan, reached)
+        async with self._stepping:
+            self.settings = settings
+            await self._put(windows, reached)
 
     async def reach(self, position: int) -> None:
         """Wait until the entry at `position` has taken effect."""
@@ -149,46 +174,52 @@ class Pipeline:
 
     async def step(self) -> int:
         """Act upon the next entries and return how many; raises StoreUnavailableError, having changed nothing."""
+        async with self._stepping:
+            return await self._step()
+
+    async def _step(self) -> int:
+        if not self._is_filled:
+            await self._put(await self._filled(self.plan, self.cursor), self.cursor)
         batch = self._ahead or await self._next_batch(self.cursor)
         self._ahead = []
         if not batch:
             return 0
         last = batch[-1][0]
-        self._forget(batch[0][0].received_at)
+        self._oldest_at = batch[0][0].received_at
+        await self._forget(batch[0][0].received_at)
         step = Step(self.settings, self._windows, self.memory, await self._known(batch))
-        started = time.perf_counter()
-        for entry, events in batch:
-            serial = 0
-            for event in events:
-                serial += self._take(step, entry, event, serial)
-                if time.perf_counter() - started > SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    started = time.perf_counter()
+        await pacing.sliced(self._taking(step, batch))
         commit = _commit(step, last, list(self._alerts_to_send(step, self.standing)))
         # What comes next is read and parsed while this is being written: neither needs to know the other.
         failed, ahead = await asyncio.gather(
             self._store.commit(commit), self._next_batch(last.position), return_exceptions=True
         )
         if failed is not None:
-            await self._rebuild_windows()
+            self._is_filled = False
             raise failed
         self._ahead = [] if isinstance(ahead, BaseException) else ahead
         self._windows.changed.clear()
         self.cursor = last.position
+        self._oldest_at = self._ahead[0][0].received_at if self._ahead else math.inf
+        self._stepped_at = time.perf_counter()
         self._publish(step, last.received_at)
         self.on_published(last.position, step)
         self._announce()
         if step.changes:
             await asyncio.sleep(ANSWER_SECONDS)
-        self._observe(step.facts)
+        for first in range(0, len(step.facts), OBSERVED_AT_ONCE):
+            self._observe(step.facts[first : first + OBSERVED_AT_ONCE])
+            await asyncio.sleep(0)
         if step.changes:
             self.on_step()
         return len(batch)
 
-    def _forget(self, now: float) -> None:
+    async def _forget(self, now: float) -> None:
         """Let go of what has been over for long, from time to time; sooner where the clock was put back."""
         if not 0 <= now - self._forgot_at < FORGET_SECONDS:
-            self.memory.standing = standing.forget(self.memory.standing, now)
+            forgetting = Work(standing.forgetting(self.memory.standing, now))
+            await pacing.sliced(forgetting)
+            self.memory.standing = forgetting.result
             self._forgot_at = now
 
     def _publish(self, step: Step, now: float) -> None:
@@ -208,18 +239,18 @@ class Pipeline:
 
     async def _parsed(self, entries: Iterable[Entry]) -> Batch:
         batch: Batch = []
+        await pacing.sliced(self._parsing(entries, batch))
+        return batch
+
+    def _parsing(self, entries: Iterable[Entry], batch: Batch) -> Iterator[None]:
         count = 0
-        started = time.perf_counter()
         for entry in entries:
             events = self.events(entry)
             batch.append((entry, events))
             count += len(events)
             if count >= STEP_EVENTS:
                 break
-            if time.perf_counter() - started > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                started = time.perf_counter()
-        return batch
+            yield
 
     def events(self, entry: Entry) -> Sequence[Event]:
         """Return what an entry says; what our own parser fails on is quarantined."""
@@ -249,15 +280,22 @@ class Pipeline:
             await store.stopped(list(asked.people)) if asked.people else set(),
         )
 
-    def _take(self, step: Step, entry: Entry, event: Event, serial: int) -> int:
-        """Let one event take effect in the step; return how many record ids it used."""
-        moment = Moment(entry.position, entry.received_at, self.plan.hash, serial)
-        try:
-            return effects.take(step, event, moment)
-        except Exception:  # noqa: BLE001 (one broad except per event: quarantine it, go on)
-            self._quarantine("evaluate", entry.position)
-            logs.get().exception("entry_quarantined", position=entry.position, stage="evaluate")
-            return 0
+    def _taking(self, step: Step, batch: Batch) -> Iterator[None]:
+        """Let each event take effect in the step, and the time that passes before it; what fails is quarantined."""
+        for entry, events in batch:
+            serial = 0
+            for event in events:
+                moment = Moment(entry.position, entry.received_at, self.plan.hash, serial)
+                try:
+                    if step.windows.next_at <= moment.now:
+                        used = yield from turns.advancing(step, moment)
+                        serial += used
+                        moment = msgspec.structs.replace(moment, serial=serial)
+                    serial += effects.take(step, event, moment)
+                except Exception:  # noqa: BLE001 (one broad except per event: quarantine it, go on)
+                    self._quarantine("evaluate", entry.position)
+                    logs.get().exception("entry_quarantined", position=entry.position, stage="evaluate")
+                yield
 
     def _alerts_to_send(self, step: Step, before: Standing) -> Iterable[Enqueue]:
         """Return rows for alerts that are new, and for those that end now so that on-call hears it at once."""
@@ -286,11 +324,10 @@ class Pipeline:
             if position <= self.cursor and not future.done():
                 future.set_result(None)
 
-    async def _rebuild_windows(self) -> None:
-        """Feed the windows with what could still share one with the next event; what follows is left out."""
+    async def _filled(self, plan: Plan, reached: int) -> Windows:
+        """Return windows with all that could share one with what comes behind a position; what follows is left out."""
         windows = Windows(await self._store.rule_values())
-        plan = self.plan
-        newest = await self._store.entry(self.cursor) if self.cursor else None
+        newest = await self._store.entry(reached) if reached else None
         if newest is not None:
             now = newest.received_at
             told_all = now - plan.horizon_seconds if plan.horizon_seconds else math.inf
@@ -298,15 +335,28 @@ class Pipeline:
                 (now - plan.errors_horizon_seconds, told_all, b'"errors"'), (told_all, math.inf, b""),
             ):  # fmt: skip
                 if since < min(until, now):
-                    await self._feed(Replay(plan, windows), since, until, containing)
-            replay.pass_time(plan, windows, now)
+                    # The whole journal is not gone through for an hour.
+                    after = await self._store.newest_before(since, reached)
+                    await self._feed(Replay(plan, windows), since, until, containing, after, reached)
+        return windows
+
+    async def _put(self, windows: Windows, reached: int) -> None:
+        """Add what has taken effect behind a position, and put the windows in force; no step may be under way."""
+        plan = self.plan
+        if reached < self.cursor:
+            await self._feed(Replay(plan, windows), 0.0, math.inf, b"", reached, self.cursor)
+        newest = await self._store.entry(self.cursor) if self.cursor else None
+        if newest is not None:
+            replay.pass_time(plan, windows, newest.received_at)
         for firing in self.memory.firings.values():
             turns.watch(windows, plan, firing)
         self._windows = windows
+        self._is_filled = True
 
-    async def _feed(self, filling: Replay, since: float, until: float, containing: bytes) -> None:
-        after = 0
-        while entries := await self._store.read_since(since, after, self.cursor, STEP_ENTRIES, containing):
+    async def _feed(
+        self, filling: Replay, since: float, until: float, containing: bytes, after: int, reached: int
+    ) -> None:
+        while entries := await self._store.read_since(since, after, reached, STEP_ENTRIES, containing):
             batch = await self._parsed(entries)
             known = await self._known(batch)
             for entry, events in batch:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 _BYTES = 12  # 96 bits: no collision in sight below 10^13 recipients, and short enough to read aloud
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9 ()./\u00a0-]+")
@@ -17,6 +18,11 @@ def recipient(key: bytes, person: str) -> str:
     return hashlib.blake2b(
         person.encode("utf-8", "surrogatepass"), digest_size=_BYTES, key=key, person=b"recipient"
     ).hexdigest()
+
+
+def recipients(keys: Iterable[bytes], person: str) -> tuple[str, ...]:
+    """Return the hashes of a person under each key, the one in force first; empty for none."""
+    return tuple(filter(None, (recipient(key, person) for key in keys)))
 
 
 def written(person: str) -> str:

@@ -10,7 +10,7 @@ from monitor import codes
 from monitor.actions import Flag, Pause, limit, rate
 from monitor.codes import Catalogue
 from monitor.firings import ENDED, Firing
-from monitor.metrics import NUMBERS_MOST
+from monitor.series import OTHER, Caps
 from monitor.store.protocol import Backlog
 from monitor.store.room import Room
 
@@ -30,7 +30,10 @@ class Readings:
         resends: Callable[[], Mapping[str, int]],
         lag_events: Callable[[], int],
         journal_bytes: Callable[[], int],
+        lost_entries: int,
+        clock_off_seconds: Callable[[], float],
         room: Room,
+        caps: Caps,
         followers: Callable[[], int],
     ) -> None:
         self._clock = clock
@@ -42,7 +45,10 @@ class Readings:
         self._resends = resends
         self._lag_events = lag_events
         self._journal_bytes = journal_bytes
+        self._lost_entries = lost_entries
+        self._clock_off_seconds = clock_off_seconds
         self._room = room
+        self._caps = caps
         self._followers = followers
 
     def describe(self) -> Iterator[Metric]:
@@ -68,7 +74,7 @@ class Readings:
         yield open_flags
 
         pending = GaugeMetricFamily("whatsapp_resends_pending", "Messages to send again.", labels=("phone_number_id",))
-        for phone_number_id, count in sorted(self._resends().items())[:NUMBERS_MOST]:
+        for phone_number_id, count in sorted(self._resends().items())[: self._caps.numbers]:
             pending.add_metric((phone_number_id,), count)
         yield pending
         yield from self._outbox(now)
@@ -78,6 +84,16 @@ class Readings:
         yield GaugeMetricFamily("whatsapp_monitor_followers", "Open streams of events.", value=self._followers())
         yield GaugeMetricFamily(
             "whatsapp_monitor_journal_bytes", "Size of the store on disk.", value=self._journal_bytes()
+        )
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_journal_lost_entries",
+            "Entries that were durable and were gone when the store was opened.",
+            value=self._lost_entries,
+        )
+        yield GaugeMetricFamily(
+            "whatsapp_monitor_clock_off_seconds",
+            "How far the machine's clock has jumped ahead of the one in use.",
+            value=self._clock_off_seconds(),
         )
         yield GaugeMetricFamily(
             "whatsapp_monitor_disk_free_bytes", "Room on the store's disk.", value=self._room.free_bytes()
@@ -101,6 +117,8 @@ class Readings:
             if limit(pause, now) is None:
                 code = "" if pause.code is None else codes.label(self._catalogue(), pause.code)
                 key = (pause.scope, _scope_id(pause), pause.rule, code)
+                if key not in begun and len(begun) >= self._caps.pauses:
+                    key = (pause.scope, OTHER, pause.rule, code)
                 begun[key] = min(begun.get(key, math.inf), pause.since)
         for key, at in sorted(begun.items()):
             paused.add_metric(key, 1)
@@ -117,6 +135,8 @@ class Readings:
         for pause in self._pauses():
             if pause.per_second is not None:
                 labels = (pause.scope, _scope_id(pause), pause.rule)
+                if labels not in rates and len(rates) >= self._caps.pauses // 2:
+                    labels = (pause.scope, OTHER, pause.rule)
                 rates[labels] = min(rates.get(labels, math.inf), rate(pause, now))
         for labels, per_second in sorted(rates.items()):
             slowed.add_metric(labels, per_second)
@@ -132,7 +152,7 @@ class Readings:
         labels = {
             (pause.scope, _scope_id(pause), pause.rule, allowed.name) for pause, allowed in found if allowed is not None
         }
-        for one in sorted(labels):
+        for one in sorted(labels)[: self._caps.pauses // 2]:
             family.add_metric(one, 1)
         return family
 

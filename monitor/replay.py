@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from monitor import effects, engine, messages
+from monitor import aspects, effects, engine, messages
 from monitor.engine import Plan
 from monitor.events import (
     AccountEvent,
@@ -36,7 +36,7 @@ class Replay:
         self._plan = plan
         self._windows = windows
         self._received_at = 0.0
-        self._taken: set[str] = set()
+        self._taken: set[tuple[str | int | None, ...]] = set()
 
     def feed(self, known: Known, position: int, received_at: float, events: Sequence[Event]) -> None:
         """Enter what took effect from this entry, rather than from another copy of it, into the windows."""
@@ -54,9 +54,10 @@ class Replay:
             self._enter(known, derived, position)
 
     def _enter(self, known: Known, event: Any, position: int) -> bool:
-        if event.key in self._taken:
+        key = (event.key, *(error.code for error in aspects.errors(event)))  # as a message tells its steps apart
+        if key in self._taken:
             return False
-        self._taken.add(event.key)
+        self._taken.add(key)
         message = known.messages.get(getattr(event, "wamid", ""))
         engine.evaluate(self._plan, self._windows, event, position, self._received_at, message)
         return True

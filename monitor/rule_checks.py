@@ -18,6 +18,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 """Facts whose values are ours, so that another word is a slip."""
 META_STATUSES = frozenset({"sent", "delivered", "read", "played", "deleted", "warning", "failed", "pending"})
+COMPARED_MOST = 200  # rules before each one: of thousands that are alike, all pairs would take minutes
 _SCOPES_WITHIN = ("all", "waba", "phone_number")  # each holds those that follow
 
 
@@ -41,12 +42,13 @@ def warnings(rule_set: RuleSet) -> Iterator[Mistake]:
                     yield _at(rule, "match.status", told)
     alike: dict[object, list[Rule]] = {}
     for rule in rule_set.rules:
-        for other in alike.setdefault((rule.condition.kind, rule.by, rule.mode), []):
+        known = alike.setdefault((rule.condition.kind, rule.by, rule.mode), [])
+        for other in known[-COMPARED_MOST:]:
             for one, by in ((rule, other), (other, rule)):
                 if _is_covered(one, by):
                     yield _at(one, "", f"does nothing that {by.name} ({by.place}) does not do already")
                     break
-        alike[rule.condition.kind, rule.by, rule.mode].append(rule)
+        known.append(rule)
 
 
 def loosened(before: RuleSet, after: RuleSet) -> Iterator[str]:

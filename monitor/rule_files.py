@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from monitor import document, intervals, rule_checks, validation
-from monitor.document import Document, Mistake, Mistaken
+from monitor.document import Document, Mistake, Mistaken, Reader
 from monitor.grammar import ConditionSpec, RulesFile, RuleSpec
 from monitor.intervals import Interval
 from monitor.rules import (
@@ -32,6 +32,7 @@ from monitor.rules import Sequence as SequenceOf
 from monitor.vocabulary import RangeSpec, RegexSpec, Scalar
 
 CLEAR = "/clear"  # marks the id of a rule's clear condition
+_Places = dict[tuple[str | int, ...], tuple[int, int]]
 _Named = Mapping[str, tuple[Interval, ...]]
 
 
@@ -43,19 +44,20 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class _Layer(msgspec.Struct, frozen=True):
-    """One rule as a file gives it, with what later files say otherwise of it."""
+    """A rule, or what a later file says otherwise of it, with its places as if it stood alone."""
 
     read: Document
     number: int
     value: dict[str, Any]
+    places: _Places
 
 
-def load(files: Iterable[tuple[str, bytes]]) -> RuleSet:
+def load(files: Iterable[tuple[str, bytes]], reader: Reader = document.read) -> RuleSet:
     """Read rule files given as name and text; raise Mistaken with every mistake of all of them."""
-    return read(files).rule_set
+    return read(files, reader).rule_set
 
 
-def read(files: Iterable[tuple[str, bytes]]) -> Read:
+def read(files: Iterable[tuple[str, bytes]], reader: Reader = document.read) -> Read:
     """Read rule files given as name and text, with warnings; raise Mistaken with every mistake of all of them."""
     mistakes: list[Mistake] = []
     documents: list[tuple[Document, RulesFile]] = []
@@ -64,7 +66,7 @@ def read(files: Iterable[tuple[str, bytes]]) -> Read:
         digest.update(text)
         digest.update(b"\0")
         try:
-            found = document.read(text, file)
+            found = reader(text, file)
             documents.append((found, validation.validated(RulesFile, found)))
         except Mistaken as error:
             mistakes.extend(error.mistakes)
@@ -107,6 +109,7 @@ def _intervals(documents: Sequence[tuple[Document, RulesFile]], mistakes: list[M
 def _layers(documents: Sequence[tuple[Document, RulesFile]], mistakes: list[Mistake]) -> dict[str, _Layer]:
     layers: dict[str, _Layer] = {}
     for found, file in documents:
+        apart = _apart(found, "rules")
         for number, spec in enumerate(file.rules):
             known = layers.get(spec.name)
             if known is not None:
@@ -114,7 +117,7 @@ def _layers(documents: Sequence[tuple[Document, RulesFile]], mistakes: list[Mist
                 told = f"a rule named {spec.name} stands already at {where}; say what is different under `override:`"
                 mistakes.append(found.mistake(("rules", number), told))
             else:
-                layers[spec.name] = _Layer(found, number, found.value["rules"][number])
+                layers[spec.name] = _Layer(found, number, found.value["rules"][number], apart[number])
     return layers
 
 
@@ -123,26 +126,37 @@ def _overridden(
 ) -> dict[str, list[_Layer]]:
     overridden: dict[str, list[_Layer]] = {}
     for found, file in documents:
+        apart = _apart(found, "override") if file.override else {}
         for number in range(len(file.override)):
             name = str(found.value["override"][number]["name"])
             if name not in layers:
-                told = validation.with_guess(f"no rule is named {name}", name, sorted(layers))
+                known = sorted(layers) if len(mistakes) < validation.MISTAKES_MOST else ()
+                told = validation.with_guess(f"no rule is named {name}", name, known)
                 mistakes.append(found.mistake(("override", number, "name"), told))
                 continue
-            overridden.setdefault(name, []).append(_Layer(found, number, found.value["override"][number]))
+            layer = _Layer(found, number, found.value["override"][number], apart[number])
+            overridden.setdefault(name, []).append(layer)
     return overridden
+
+
+def _apart(found: Document, part: str) -> dict[str | int, _Places]:
+    """Return the places of each item of one of the document's lists, as if it were the only rule."""
+    apart: dict[str | int, _Places] = {}
+    for place, at in found.places.items():
+        if len(place) > 1 and place[0] == part:
+            apart.setdefault(place[1], {})["rules", 0, *place[2:]] = at
+    return apart
 
 
 def _made(layer: _Layer, others: Sequence[_Layer], named: _Named, mistakes: list[Mistake]) -> Rule | None:
     """Return the rule as all layers together have it, None where it is off."""
     read_, value = layer.read, layer.value
     path: tuple[str | int, ...] = ("rules", layer.number)
+    places = layer.places
     for other in others:
         value = {key: inner for key, inner in {**value, **other.value}.items() if inner is not None}
-        read_, path = other.read, ("override", other.number)
-    places = {
-        ("rules", 0, *place[2:]): at for place, at in read_.places.items() if place[:2] == path
-    }  # the rule as if it stood alone, so that what is wrong with the whole is told where it was made so
+        read_, path, places = other.read, ("override", other.number), other.places
+    # What is wrong with the whole is told where it was made so.
     file: RulesFile = validation.validated(RulesFile, Document(read_.file, {"rules": [value]}, places))
     spec = file.rules[0]
     for key in ("active_time_intervals", "mute_time_intervals"):

@@ -292,7 +292,7 @@ def _compared(expect: ExpectSpec, rehearsal: Rehearsal, facts: Sequence[Fact], n
     for spec in expect.gate:
         asked = {name: value for name, value in spec.model_dump(exclude={"allow", "rule"}).items() if value}
         ask = Ask(**asked)
-        verdict = gate.decide(standing.concerning(stands, **gate.narrow(ask)), ask, rehearsal.memory.wabas, now)
+        verdict = gate.decide(standing.concerning(stands, gate.narrow(ask)), ask, rehearsal.memory.wabas, now)
         rule = verdict.pause.rule if verdict.pause else None
         if verdict.allow != spec.allow or (spec.rule is not None and rule != spec.rule):
             yield f"gate {asked}: expected allow={spec.allow} rule={spec.rule}, got allow={verdict.allow} rule={rule}"

@@ -1,5 +1,6 @@
 """Scalars of a webhook as clean values: whatever stands there, nothing raises and nothing is too long."""
 
+import functools
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 TEXT_MOST = 512  # longest text kept of any value; a wamid has about 60 characters, callback data up to 512
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DIGITS = re.compile(r"\s*[-+]?[0-9]{1,18}\s*", re.ASCII)
+MALFORMED = "malformed"
+_WORD_MOST = 64
+_WORD = re.compile(r"(?!.*[0-9]{7})[A-Za-z0-9_.:/-]{1,64}", re.ASCII)  # no sentence, no name of two parts, no number
 _EARLIEST, _LATEST = 0.0, 253_402_300_800.0  # 1970 to 9999: beyond it no calendar library goes
 _MILLISECONDS_FROM = 100_000_000_000.0  # a unix time of five digits of years is one in milliseconds
 
@@ -23,6 +27,13 @@ def text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     return str(value)[:TEXT_MOST]
+
+
+def word(value: Any) -> str:
+    """Return one of Meta's words, which may show anywhere; `malformed` for what can't be one, empty for nothing."""
+    if type(value) is str and len(value) <= _WORD_MOST:
+        return _word(value)
+    return _word(text(value)[: _WORD_MOST + 1])
 
 
 def number(value: Any) -> float | None:
@@ -65,3 +76,9 @@ def _iso(value: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if _EARLIEST < seconds < _LATEST else None
+
+
+@functools.lru_cache(1024)
+def _word(value: str) -> str:
+    found = text(value)
+    return found if not found or _WORD.fullmatch(found) else MALFORMED

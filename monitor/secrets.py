@@ -5,6 +5,8 @@ import secrets as randomness
 from pathlib import Path
 from typing import Any
 
+FILE_MOST = 64 * 1024  # bytes of a file of secrets
+
 
 class Secret:
     """A text that shows itself only to who asks with `reveal`."""
@@ -44,7 +46,11 @@ def validated(value: Any) -> Secret:
 def from_file(path: Path) -> tuple[Secret, ...]:
     """Return the secrets of a file, one a line; raise ValueError where there are none or it can't be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open("rb") as file:
+            text = file.read(FILE_MOST + 1)
+        if len(text) > FILE_MOST:
+            raise ValueError(f"{path} is longer than {FILE_MOST} bytes")
+        lines = text.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} can't be read: {error}") from None
     found = tuple(Secret(line.strip()) for line in lines if line.strip())
@@ -53,16 +59,16 @@ def from_file(path: Path) -> tuple[Secret, ...]:
     return found
 
 
-def kept(path: Path) -> bytes:
-    """Return the key in a file that only we may read, making one of 32 random bytes where there is none."""
+def kept(path: Path) -> tuple[Secret, ...]:
+    """Return the keys in a file that only we may read, making one of 32 random bytes where there is no file."""
     if path.exists():
-        return path.read_bytes()[:64]
+        return from_file(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = randomness.token_hex(32).encode()
+    made = randomness.token_hex(32)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, made)
+        os.write(handle, made.encode())
         os.fsync(handle)
     finally:
         os.close(handle)
-    return made
+    return (Secret(made),)

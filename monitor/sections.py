@@ -38,6 +38,8 @@ class StoreConfig(Strict):
 
     url: str = "sqlite:///data/monitor.db"
     retention: Annotated[Seconds, pydantic.Field(ge=3600)] = 8 * 86400.0
+    body_retention: Annotated[Seconds, pydantic.Field(ge=60)] | None = None
+    history_retention: Annotated[Seconds, pydantic.Field(ge=86400)] | None = None
     keep_free: Annotated[pydantic.ByteSize, pydantic.Field(ge=0)] = pydantic.ByteSize(64 * 1024 * 1024)
 
     @pydantic.field_validator("url")
@@ -90,7 +92,10 @@ class Graph(Strict):
 
 
 class Web(Strict):
-    """Who may use the internal listener; without tokens anyone on this machine may, and it binds to loopback only."""
+    """Who may use the internal listener; without tokens or users anyone here may, and it binds to loopback only.
+
+    A token may have a name before it, which then stands in the audit, and may be given as sha256: and its digest.
+    """
 
     viewer_tokens: tuple[SecretValue, ...] = ()
     viewer_tokens_file: str | None = None
@@ -98,14 +103,18 @@ class Web(Strict):
     operator_tokens_file: str | None = None
     admin_tokens: tuple[SecretValue, ...] = ()
     admin_tokens_file: str | None = None
+    users: dict[str, Literal["viewer", "operator", "admin"]] = pydantic.Field(default_factory=dict)
     hosts: tuple[str, ...] = ()
 
 
 class Privacy(Strict):
-    """The key of the hashes that stand for people; by default one is made beside the store."""
+    """The keys of the hashes that stand for people: the first makes them, older ones still find what they made.
 
-    key: SecretValue | None = None
-    key_file: str | None = None
+    By default one is made beside the store.
+    """
+
+    keys: tuple[SecretValue, ...] = ()
+    keys_file: str | None = None
 
 
 class CodeConfig(Strict):
@@ -122,8 +131,9 @@ class CodeConfig(Strict):
 
 
 class Messages(Strict):
-    """How long silence about a message may last."""
+    """How long silence about a message may last, and how long what became of it is kept."""
 
+    retention: Annotated[Seconds, pydantic.Field(ge=3600)] | None = None
     time_to_live: dict[Literal["authentication", "utility", "marketing", "service", "other"], PositiveSeconds] = (
         pydantic.Field(default_factory=dict)
     )
@@ -170,8 +180,9 @@ class Resends(Strict):
 
 
 class MetricsConfig(Strict):
-    """How long the series of numbers, templates and campaigns that went away are kept."""
+    """How many series there may be, and how long those of numbers, templates and campaigns that went away are kept."""
 
+    series_most: Annotated[int, pydantic.Field(ge=2_000, le=200_000)] = 5_000
     idle_after: Annotated[Seconds, pydantic.Field(gt=0)] = 14 * 86400.0
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from monitor.duplicates import Earlier
 from monitor.events import Duplicate, MetaError, Send, SendFailed, Sent, Unsettled
-from monitor.scalars import dictionaries, integer, text
+from monitor.scalars import dictionaries, integer, text, word
 
 OWN_TYPE = "WhatsAppMonitorRefusal"
 """The `type` of errors that the proxy answers itself: they are no word of Meta's, and no rule ever hears of them."""
@@ -48,7 +48,7 @@ def content(body: Any) -> Content:
     language = named.get("language")
     return Content(
         text(body.get("to")) or text(body.get("recipient")),
-        text(body.get("type")) or "text",
+        word(body.get("type")) or "text",
         text(named.get("name")),
         text(language.get("code")) if isinstance(language, dict) else "",
         text(body.get("biz_opaque_callback_data")),
@@ -83,7 +83,7 @@ def event(attempt: Attempt, answer: Any, at: float) -> Send | None:
             return Sent(
                 f"{wamid}|accepted|", attempt.waba_id, attempt.phone_number_id, at, wamid, attempt.recipient,
                 attempt.category, attempt.template, attempt.language, attempt.campaign, attempt.callback_data,
-                text(message.get("message_status")) or "accepted", attempt.country, attempt.caller, attempt.trigger,
+                word(message.get("message_status")) or "accepted", attempt.country, attempt.caller, attempt.trigger,
             )  # fmt: skip
     return None
 

@@ -4,13 +4,13 @@ Nothing here knows a clock: `now` is the journal's time of receipt. The maps are
 makes a new standing that shares all the rest with the one before.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar, assert_never
 
 import msgspec
 from immutables import Map
 
-from monitor import incidents
+from monitor import generators, incidents
 from monitor.actions import (
     Alert,
     AuditEntry,
@@ -24,6 +24,7 @@ from monitor.actions import (
 )
 from monitor.firings import Firing
 
+LOOKED_AT_ONCE = 50
 KEPT_SECONDS = 900.0  # how long what is over stays in memory: alerts go on being sent as resolved meanwhile
 NARROW = frozenset(
     {"template", "campaign", "country", "recipient", "pair"}
@@ -99,16 +100,16 @@ def about(record: Pause | Flag | Alert) -> Hashable:
             return ("alert", tuple(sorted(record.labels.items())))
 
 
-def in_order(records: Mapping[str, _R]) -> list[_R]:
+def in_order(records: Mapping[str, _R], is_wanted: Callable[[_R], bool] = lambda _: True) -> list[_R]:
     """Return records in an order that is the same wherever the same journal is read: a map of these has none."""
-    return [records[key] for key in sorted(records)]
+    return [records[key] for key in sorted(key for key, record in records.items() if is_wanted(record))]
 
 
-def concerning(standing: Standing, **asked: str) -> Iterator[Pause]:
-    """Yield the pauses that may concern an ask with this template, campaign, country and recipient."""
+def concerning(standing: Standing, asked: Iterable[tuple[str, str]]) -> Iterator[Pause]:
+    """Yield the pauses that may concern an ask about these narrow scopes, each with its id."""
     yield from standing.wide.values()
     if standing.narrow:
-        for pair in asked.items():
+        for pair in asked:
             yield from standing.narrow.get(pair, Map()).values()
 
 
@@ -118,18 +119,57 @@ def _is_kept(pause: Pause, since: float) -> bool:
 
 def forget(standing: Standing, now: float) -> Standing:
     """Return the standing without what has been over for long; an alert keeps its pauses."""
+    return generators.whole(forgetting(standing, now))
+
+
+def forgetting(standing: Standing, now: float) -> Generator[None, None, Standing]:
+    """Forget little by little: there may be tens of thousands of pauses."""
     since = now - KEPT_SECONDS
 
-    def is_recent(ended_at: float | None) -> bool:
-        return ended_at is None or ended_at > since
+    def is_over(ended_at: float | None) -> bool:
+        return ended_at is not None and ended_at <= since
 
-    stands, pauses = standing, standing.pauses
-    alerts = [one for one in stands.alerts.values() if is_recent(alert_ended_at(one, pauses, now))]
-    lasting = [one for one in stands.incidents.values() if is_recent(incidents.ended_at(one, pauses, now))]
-    needed = {pause_id for alert in alerts for pause_id in alert.pause_ids}
-    kept = [one for one in pauses.values() if _is_kept(one, since) or one.id in needed]
-    flags = [one for one in stands.flags.values() if is_recent(one.resolved_at)]
-    is_all = (len(kept), len(flags), len(alerts), len(lasting)) == (
-        len(pauses), len(stands.flags), len(stands.alerts), len(stands.incidents),
-    )  # fmt: skip
-    return standing if is_all else of([*kept, *flags, *alerts, *lasting])
+    pauses, gone = standing.pauses, list[Pause | Flag | Alert | Incident]()
+    lasting: list[Alert] = []
+    for alert in standing.alerts.values():
+        (gone if is_over(alert_ended_at(alert, pauses, now)) else lasting).append(alert)
+    gone.extend(one for one in standing.incidents.values() if is_over(incidents.ended_at(one, pauses, now)))
+    gone.extend(one for one in standing.flags.values() if is_over(one.resolved_at))
+    needed = {pause_id for alert in lasting for pause_id in alert.pause_ids}
+    for number, pause in enumerate(pauses.values()):
+        if not number % LOOKED_AT_ONCE:
+            yield
+        if not _is_kept(pause, since) and pause.id not in needed:
+            gone.append(pause)
+    for record in gone:
+        yield
+        standing = without(standing, record)
+    return standing
+
+
+def without(standing: Standing, record: Pause | Flag | Alert | Incident) -> Standing:
+    """Return the standing without a record."""
+    if isinstance(record, Incident):
+        return msgspec.structs.replace(standing, incidents=standing.incidents.delete(record.id))
+    same = standing.same
+    if same.get(about(record)) == record.id:
+        same = same.delete(about(record))
+    match record:
+        case Pause() if record.scope in NARROW:
+            key = (record.scope, record.scope_id)
+            here = standing.narrow[key].delete(record.id)
+            narrow = standing.narrow.set(key, here) if here else standing.narrow.delete(key)
+            pauses = standing.pauses.delete(record.id)
+            return msgspec.structs.replace(standing, pauses=pauses, same=same, narrow=narrow)
+        case Pause():
+            pauses, wide = standing.pauses.delete(record.id), standing.wide.delete(record.id)
+            return msgspec.structs.replace(standing, pauses=pauses, same=same, wide=wide)
+        case Flag():
+            return msgspec.structs.replace(standing, flags=standing.flags.delete(record.id), same=same)
+        case Alert():
+            left = standing.alerted[record.rule] - 1
+            alerted = standing.alerted.set(record.rule, left) if left else standing.alerted.delete(record.rule)
+            alerts = standing.alerts.delete(record.id)
+            return msgspec.structs.replace(standing, alerts=alerts, same=same, alerted=alerted)
+        case _:
+            assert_never(record)

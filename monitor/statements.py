@@ -9,11 +9,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from monitor import incidents, states
 from monitor.campaigns import HEADINGS
 from monitor.memory import Memory
-from monitor.metrics import NUMBERS_MOST, OTHER, VALUES_MOST, Metrics
+from monitor.metrics import VALUES_MOST, Metrics
+from monitor.series import OTHER
 from monitor.states import State
 from monitor.store.protocol import Campaign
 
-TEMPLATES_MOST = 100  # with series of their own, those that Meta spoke of last
 QUALITIES = ("GREEN", "YELLOW", "RED", "UNKNOWN")
 PRESSURES = ("FLAGGED", "UNFLAGGED")
 TEMPLATE_STATES = (
@@ -55,12 +55,13 @@ class Statements:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges as they are now."""
-        now = self._clock()
+        now, caps = self._clock(), self._metrics.caps
         known = list(self._memory.states.values())[::-1]  # the newest first
         numbers = list(self._of_numbers(known))
         yield from _set(
             "whatsapp_phone_number_quality", "1 for what Meta last said of the number's quality.",
-            ("waba_id", "phone_number_id", "quality"), PRESSURES, _of(numbers, states.QUALITY),
+            ("waba_id", "phone_number_id", "quality"), PRESSURES,
+            _first(_of(numbers, states.QUALITY), caps.numbers),
         )  # fmt: skip
         yield from self._limits([one for one in numbers if one[1].name == states.LIMIT])
         fresh = now - self._idle_seconds()
@@ -69,12 +70,20 @@ class Statements:
             (states.TEMPLATE_QUALITY, "1 for the template's quality.", "quality", QUALITIES),
         ):
             lasting = [one for one in known if one.name == name and not self._is_gone(one, fresh)]
-            found = self._capped("template", name, lasting, TEMPLATES_MOST)
+            found = self._capped("template", name, lasting, caps.templates)
             labelled = [((one.waba_id, one.template, one.language), one) for one in found]
-            yield from _set(f"whatsapp_{name}", text, ("waba_id", "template", "language", label), values, labelled)
-        reviews = [((state.waba_id,), state) for state in known if state.name == states.REVIEW][:NUMBERS_MOST]
+            yield from _set(
+                f"whatsapp_{name}",
+                text,
+                ("waba_id", "template", "language", label),
+                values,
+                _first(labelled, caps.templates),
+            )
+        reviews = [((state.waba_id,), state) for state in known if state.name == states.REVIEW]
         text = "1 for the last decision on the account."
-        yield from _set("whatsapp_account_review", text, ("waba_id", "decision"), REVIEWS, reviews)
+        yield from _set(
+            "whatsapp_account_review", text, ("waba_id", "decision"), REVIEWS, _first(reviews, caps.accounts)
+        )
         yield from self._restrictions(known, now)
         yield self._windows(now)
         yield from self._of_campaigns(fresh)
@@ -107,7 +116,7 @@ class Statements:
         text = "Messages a day that Meta allows; of the portfolio without a number."
         limit = GaugeMetricFamily(name, text, labels=labels)
         changed = GaugeMetricFamily(f"{name}{_CHANGED}", "When the limit last changed.", labels=labels)
-        for values, state in _first(found):
+        for values, state in _first(found, self._metrics.caps.numbers):
             amount = -1.0 if state.amount is None else state.amount
             limit.add_metric(values, float("inf") if amount < 0 else amount)
             changed.add_metric(values, state.changed_at)
@@ -119,7 +128,7 @@ class Statements:
         ends = GaugeMetricFamily(
             "whatsapp_account_restriction_end_timestamp_seconds", "When Meta says that it ends.", labels=labels
         )
-        for state in [one for one in known if one.name == states.RESTRICTION][:NUMBERS_MOST]:
+        for state in [one for one in known if one.name == states.RESTRICTION][: self._metrics.caps.accounts]:
             if state.amount is None or state.amount > now:
                 restricted.add_metric((state.waba_id, state.value), 1)
                 if state.amount is not None:
@@ -133,14 +142,14 @@ class Statements:
         for incident in standing.incidents.values():
             if incidents.ended_at(incident, standing.pauses, now) is None:
                 counts[incident.waba_id] = counts.get(incident.waba_id, 0) + 1
-        for waba_id, count in sorted(counts.items()):
+        for waba_id, count in sorted(counts.items())[: self._metrics.caps.accounts]:
             open_incidents.add_metric((waba_id,), count)
         yield open_incidents
 
     def _windows(self, now: float) -> Metric:
         family = GaugeMetricFamily(
             "whatsapp_conversation_windows_open",
-            "Customers who may be answered freely, since they wrote within 24 hours.",
+            "Customers who may be answered freely, since they wrote within 24 hours; the newest 200,000 at most.",
             labels=("phone_number_id",),
         )
         for phone_number_id, count in sorted(self._bounded(self._memory.conversations.counts(now)).items()):
@@ -165,7 +174,7 @@ class Statements:
             name = one.campaign if one.campaign in shown else OTHER
             for heading, count in one.counts.items():
                 totals[name, heading] = totals.get((name, heading), 0) + count
-        for (name, heading), count in sorted(totals.items()):
+        for (name, heading), count in sorted(totals.items())[: self._metrics.caps.campaigns]:
             if heading in HEADINGS:
                 family.add_metric((name, heading), count)
             elif heading.startswith("billable_"):
@@ -193,12 +202,12 @@ def _of(found: Iterable[tuple[tuple[str, ...], State]], name: str) -> list[tuple
     return [(labels, state) for labels, state in found if state.name == name]
 
 
-def _first(found: Iterable[tuple[tuple[str, ...], State]]) -> list[tuple[tuple[str, ...], State]]:
+def _first(found: Iterable[tuple[tuple[str, ...], State]], most: int) -> list[tuple[tuple[str, ...], State]]:
     """Return the newest state of each set of labels, up to the cap."""
     kept: dict[tuple[str, ...], State] = {}
     for labels, state in found:
         kept.setdefault(labels, state)
-    return list(kept.items())[:NUMBERS_MOST]
+    return list(kept.items())[:most]
 
 
 def _set(
@@ -211,7 +220,7 @@ def _set(
     """Yield a state set (1 for the present value, 0 for the others) and when it last changed."""
     family = GaugeMetricFamily(name, text, labels=labels)
     changed = GaugeMetricFamily(f"{name}{_CHANGED}", "When it last changed.", labels=labels[:-1])
-    for own, state in _first(found):
+    for own, state in found:
         for value in values:
             family.add_metric((*own, value), state.value == value)
         if state.value not in values:

@@ -10,9 +10,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from monitor import __version__, spans
+from monitor import __version__, dialing, spans
 from monitor.codes import Catalogue
 from monitor.messages import Advance
+from monitor.networks import Network
 from monitor.spans import Exchange, Origin
 
 QUEUE_MOST = 8_192
@@ -78,12 +79,12 @@ class Traces:
         context = spans.root(self._origin, wamid)
         return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
-    def close(self) -> None:
-        """Export what is queued within a budget, then let go."""
+    def close(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Export what is queued within so many seconds, two at the most, then let go."""
         with self._wake:
             self._is_closing = True
             self._wake.notify()
-        self._thread.join(SHUTDOWN_SECONDS)
+        self._thread.join(min(seconds, SHUTDOWN_SECONDS))
 
     def _add(self, made: Iterable[ReadableSpan]) -> None:
         found = list(made)
@@ -125,8 +126,10 @@ def is_wanted(endpoint: str | None) -> bool:
     )
 
 
-def otlp(endpoint: str | None, timeout_seconds: float) -> SpanExporter:
-    """Return an exporter to an OTLP/HTTP collector; without an endpoint the usual OTEL_* variables say where."""
-    if endpoint is None:
-        return OTLPSpanExporter(timeout=timeout_seconds)
-    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=timeout_seconds)
+def otlp(endpoint: str | None, timeout_seconds: float, deny: Sequence[Network] = ()) -> SpanExporter:
+    """Return an exporter to an OTLP/HTTP collector outside the denied networks.
+
+    Without an endpoint the usual OTEL_* variables say where.
+    """
+    place = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
+    return OTLPSpanExporter(endpoint=place, timeout=timeout_seconds, session=dialing.session(deny))

@@ -1,15 +1,15 @@
 """Turns: what signals and the passing of time make of firings, and what follows; gathered in a step."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import msgspec
 
-from monitor import conditions, decisions, engine, firings, operators, reactions
+from monitor import conditions, decisions, engine, firings, generators, operators, reactions
 from monitor.actions import Action, Moment
 from monitor.engine import Plan, Signal
 from monitor.facts import Fact
-from monitor.firings import FIRINGS_MOST, FORGOTTEN, RULES_CHANGED, Firing, Turn
+from monitor.firings import FORGOTTEN, RULES_CHANGED, Firing, Turn
 from monitor.rules import SHADOW, Rule
 from monitor.sightings import Sighting
 from monitor.standing import Change
@@ -18,11 +18,15 @@ from monitor.windows import Timer, Windows
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What was done, by enforced rules, and what shadow rules would have done; `used` counts record ids."""
+    """What was done, by enforced rules, and what shadow rules would have done; `used` counts record ids.
+
+    `crowded` are the rules that fire in so many groups that they could not in one more.
+    """
 
     actions: tuple[Action, ...] = ()
     shadowed: tuple[Action, ...] = ()
     used: int = 0
+    crowded: tuple[str, ...] = ()
 
 
 NO_EFFECT = Effect()
@@ -40,7 +44,10 @@ def take(step: Step, signals: Sequence[Signal], moment: Moment) -> Effect:
             step.learn(_end(step, known, RULES_CHANGED, here))
             known = None
         turn = firings.heard(known, signal, here)
-        if turn is None or (known is None and len(step.memory.firings) + len(step.firings) >= FIRINGS_MOST):
+        if turn is None:
+            continue
+        if known is None and not step.memory.has_room_for(signal.rule.name):
+            effect = _joined(effect, Effect(crowded=(signal.rule.name,)))
             continue
         effect = _joined(effect, _turned(step, signal.rule, known, turn, signal.held.matching, here))
     return effect
@@ -48,6 +55,11 @@ def take(step: Step, signals: Sequence[Signal], moment: Moment) -> Effect:
 
 def advance(step: Step, moment: Moment) -> int:
     """Let time pass up to the moment: what falls due before it happens at its own time. Return the used record ids."""
+    return generators.whole(advancing(step, moment))
+
+
+def advancing(step: Step, moment: Moment) -> Generator[None, None, int]:
+    """Let time pass little by little: thousands of firings may fall due at once."""
     used = 0
     while (timer := step.windows.due(moment.now)) is not None:
         here = Moment(moment.position, timer.at, moment.rules_hash, moment.serial + used)
@@ -57,6 +69,7 @@ def advance(step: Step, moment: Moment) -> int:
         if effect.actions or effect.shadowed or len(step.changes) > before:
             changed = tuple(step.changes[before:])
             step.facts.append(Fact(None, here.now, False, None, effect.actions, changed, effect.shadowed))
+        yield
     return used
 
 
@@ -164,7 +177,12 @@ def _turned(
 
 
 def _joined(effect: Effect, other: Effect) -> Effect:
-    return Effect((*effect.actions, *other.actions), (*effect.shadowed, *other.shadowed), effect.used + other.used)
+    return Effect(
+        (*effect.actions, *other.actions),
+        (*effect.shadowed, *other.shadowed),
+        effect.used + other.used,
+        (*effect.crowded, *other.crowded),
+    )
 
 
 def _later(moment: Moment, used: int) -> Moment:

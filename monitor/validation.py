@@ -1,12 +1,15 @@
 """A document held against what it may say: each fault at its place, with the allowed values and a guess."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pydantic
 
 from monitor.document import Document, Mistake, Mistaken
+
+MISTAKES_MOST = 100  # of a file are told one by one: nobody reads thousands, and each takes its time
 
 
 def validated(model: type[pydantic.BaseModel], read: Document) -> Any:
@@ -18,13 +21,16 @@ def validated(model: type[pydantic.BaseModel], read: Document) -> Any:
         raise Mistaken(_mistakes(model, read, details)) from None
 
 
-def _mistakes(model: type[pydantic.BaseModel], read: Document, details: Iterable[Any]) -> list[Mistake]:
+def _mistakes(model: type[pydantic.BaseModel], read: Document, details: Sequence[Any]) -> list[Mistake]:
     """Write pydantic's errors for people; of the branches of a union only the nearest one speaks."""
     found: dict[tuple[str | int, ...], Mistake] = {}
-    for detail in details:
+    for number, detail in enumerate(details):
         path = _written(read.value, detail["loc"])
         while path and path not in read.places and path[:-1] not in read.places:
             path = path[:-1]
+        if number == MISTAKES_MOST:
+            found[path] = read.mistake(path, f"from here on {len(details) - number} more are wrong")
+            break
         message = _message(model, detail)
         if path not in found or detail["type"] == "extra_forbidden":
             found[path] = read.mistake(path, message)
@@ -64,7 +70,9 @@ def _message(model: type[pydantic.BaseModel], detail: Any) -> str:
         return "required, but missing"
     if kind == "string_pattern_mismatch":
         return f"{plain(given)} must fulfil {context['pattern']}"
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {plain(given)}"
+    # Of a whole file nothing is shown: it may be one that only we may read.
+    shown = plain(given) if detail["loc"] or given is None else f"a {type(given).__name__}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}"
 
 
 def with_guess(what: str, given: str, allowed: Sequence[str]) -> str:
@@ -80,12 +88,17 @@ def _quoted(expected: str) -> list[str]:
 
 def _allowed_keys(model: type[pydantic.BaseModel], path: tuple[str | int, ...]) -> list[str]:
     """Return the keys that the model takes at `path`, by walking its JSON Schema."""
-    schema = model.model_json_schema(by_alias=True)
+    schema = _schema(model)
     here: Any = schema
     for part in path:
         here = _resolve(schema, here)
         here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, here)
     return list(_resolve(schema, here).get("properties", {}))
+
+
+@functools.cache
+def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
 
 
 def _resolve(schema: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One request to an ASGI application, without a server."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -49,8 +50,10 @@ async def call(
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        if not pieces:
+        if not pieces and is_cut_off:
             return {"type": "http.disconnect"}
+        if not pieces:
+            await asyncio.sleep(3600)  # a client that waits for its answer says nothing more
         piece = pieces.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(pieces) or is_cut_off}
 

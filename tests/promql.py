@@ -57,6 +57,9 @@ def exported_metrics() -> set[str]:
         lag_events=lambda: 0,
         followers=lambda: 1,
         journal_bytes=lambda: 0,
+        lost_entries=0,
+        clock_off_seconds=lambda: 0.0,
+        caps=metrics.caps,
         room=Room(Path()),
     )
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from monitor import app as application
-from monitor import backtests, codes, config, engine, partitions, payloads, pseudonyms, rule_files
+from monitor import backtests, codes, config, engine, partitions, payloads, pseudonyms, reloads, rule_files
 from monitor.backtests import Backtest, Report
 from monitor.campaigns import NO_NAMING
 from monitor.cli import main
@@ -119,7 +119,7 @@ async def journal(tmp_path: Path) -> Path:
 async def test_the_same_rules_do_in_a_backtest_what_they_did(journal: Path) -> None:
     loaded = config.load(journal)
     pseudonym = functools.partial(pseudonyms.recipient, loaded.hash_key())
-    told = Backtest(application.settings(loaded), pseudonym, None)
+    told = Backtest(reloads.settings(loaded), pseudonym, None)
     source = partitions.connect(loaded.store_path, SCHEMA_VERSION)
     for entry in partitions.entries(source, 0.0, 0, 1_000):
         told.take(entry)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from monitor import config
+from monitor.roles import proof_of
 from tests.harness import peer
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,7 @@ def test_the_sidecar_takes_its_configuration(tmp_path: Path) -> None:
     loaded = config.load(tmp_path / "monitor.yml", given)
 
     assert loaded.warnings == ()
-    assert [token.secret.reveal() for token in loaded.tokens] == ["operator-token-0123456789"]
+    assert [one.proof for one in loaded.granted] == [proof_of("operator-token-0123456789")]
 
 
 def test_what_is_mounted_exists_and_volumes_and_secrets_are_declared() -> None:

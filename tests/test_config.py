@@ -1,12 +1,14 @@
 """The configuration file: right ones to a record, wrong ones to every mistake with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from monitor import config
+from monitor import config, document, roles
 from monitor.config import Loaded
-from monitor.document import Mistaken
+from monitor.document import Document, Mistaken
+from monitor.roles import Role
 
 SECRETS = "webhook: {app_secrets: [0123456789abcdef], verify_tokens: [token]}"
 RULES = "rules: [{name: one, match: {code: 1}, actions: [flag]}]"
@@ -70,6 +72,23 @@ def test_a_variable_is_read_within_brackets_without_quotes(folder: Path) -> None
     assert [secret.reveal() for secret in loaded.app_secrets] == ["0123456789abcdef", "0123456789abcdef-old"]
 
 
+def test_what_reads_the_texts_hears_of_no_variable(folder: Path) -> None:
+    heard: list[tuple[str, bytes]] = []
+
+    def reader(text: bytes, file: str) -> Document:
+        heard.append((Path(file).name, text))
+        return document.read(text, file)
+
+    (folder / "monitor.yml").write_text("webhook: {app_secrets: [${SECRET}], verify_tokens: [t]}")
+    (folder / "web.yml").write_text("http_server_config: {http2: false}")
+    environment = {"SECRET": "0123456789abcdef"}
+    loaded = config.load(folder / "monitor.yml", environment, web_path=folder / "web.yml", reader=reader)
+
+    assert [name for name, _ in heard] == ["monitor.yml", "web.yml", "core.yml"]
+    assert loaded.app_secrets[0].reveal() == "0123456789abcdef"
+    assert b"0123456789abcdef" not in b"".join(text for _, text in heard)
+
+
 def test_a_variable_that_is_not_set_is_a_mistake_at_its_place(folder: Path) -> None:
     text = "webhook:\n  app_secrets: [0123456789abcdef]\n  verify_tokens: [${TOKEN}]"
 
@@ -115,14 +134,84 @@ def test_a_missing_rules_file_is_a_mistake(folder: Path) -> None:
     assert mistake.startswith("monitor.yml:2:17: rules.files[0]: no rules file matches")
 
 
+@pytest.mark.parametrize("pattern", ["", "/", ".", "**x", "a" * 5000, "*/" * 500])
+def test_what_is_no_pattern_of_files_is_a_mistake_at_its_place(folder: Path, pattern: str) -> None:
+    (mistake,) = mistakes(folder, f"{SECRETS}\nrules: {{files: ['{pattern}']}}")
+
+    assert mistake.startswith("monitor.yml:2:17: rules.files[0]: not a pattern of files: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("secrets", "is no rules file: its name does not end in .yml or .yaml"),
+        ("pipe", "is no rules file: its name does not end in .yml or .yaml"),
+        ("pipe.yml", "is no file"),
+        ("device.yml", "is no file"),
+    ],
+)
+def test_what_is_no_rules_file_is_not_looked_into(folder: Path, name: str, told: str) -> None:
+    (folder / "secrets").write_text("root:$6$hash:\n")
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.yml")
+    (folder / "device.yml").symlink_to("/dev/zero")
+
+    (mistake,) = mistakes(folder, f"{SECRETS}\nrules: {{files: [{name}]}}")
+
+    assert mistake == f"monitor.yml:2:17: rules.files[0]: {name} {told}"
+
+
+def test_a_file_that_is_something_else_as_a_whole_is_not_shown(folder: Path) -> None:
+    (mistake,) = mistakes(folder, "root-hash-of-another-file")
+
+    assert mistake.startswith("monitor.yml:1:1: input should be a valid dictionary")
+    assert "root-hash" not in mistake
+
+
+def test_a_key_for_hashes_that_is_not_there_is_a_mistake(folder: Path) -> None:
+    (mistake,) = mistakes(folder, f"{SECRETS}\nprivacy: {{keys_file: gone}}")
+
+    assert mistake.startswith("monitor.yml:2:11: privacy.keys_file: gone can")
+
+
 def test_the_hash_key_is_made_once_and_is_nobody_else_s_to_read(folder: Path) -> None:
     loaded = load(folder, "webhook: {app_secrets: [0123456789abcdef], verify_tokens: [t]}")
 
-    first, second = loaded.hash_key(), loaded.hash_key()
+    first, second = loaded.hash_keys(), loaded.hash_keys()
 
     assert first == second
-    assert len(first) == 64
+    assert [len(key) for key in first] == [64]
     assert (folder / "data" / "hash.key").stat().st_mode & 0o077 == 0
+
+
+def test_of_several_hash_keys_the_first_is_in_force(folder: Path) -> None:
+    (folder / "keys").write_text("the-key-before-0123\nthe-first-key-0123\n")
+
+    several = load(folder, f"{SECRETS}\nprivacy: {{keys: [the-newest-key-0123], keys_file: keys}}")
+    made = load(folder, SECRETS)
+    (old,) = made.hash_keys()
+    (folder / "data" / "hash.key").write_bytes(b"a-line-above-it-0123\n" + old)
+
+    assert several.hash_keys() == (b"the-newest-key-0123", b"the-key-before-0123", b"the-first-key-0123")
+    assert several.hash_key() == b"the-newest-key-0123"
+    assert made.hash_keys() == (b"a-line-above-it-0123", old)
+
+
+def test_webhooks_that_go_before_rules_have_looked_at_them_are_a_warning(folder: Path) -> None:
+    counting = RULES.replace("match", "count: {at_least: 2, within: 3h}, match")
+    (folder / "rules" / "monitor" / "core.yml").write_text(counting)
+
+    (warning,) = load(folder, f"{SECRETS}\nstore: {{body_retention: 1m}}").warnings
+
+    assert "store.body_retention: rules look 4h" in str(warning)
+    assert load(folder, SECRETS).warnings == ()
+
+
+def test_a_short_hash_key_is_a_warning_and_a_missing_one_a_mistake(folder: Path) -> None:
+    short = load(folder, f"{SECRETS}\nprivacy: {{keys: [short]}}")
+
+    assert "numbers can be found by trying" in str(short.warnings[0])
+    assert "privacy.keys_file: " in mistakes(folder, f"{SECRETS}\nprivacy: {{keys_file: gone}}")[0]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +221,8 @@ def test_the_hash_key_is_made_once_and_is_nobody_else_s_to_read(folder: Path) ->
         ("messages: {time_to_live: {utility: 0s}}", "messages.time_to_live.utility: input should be greater than 0"),
         ("messages: {buffer: soon}", "not a duration"),
         ("campaigns: {callback_path: '$.['}", "not a JSON path (RFC 9535)"),
+        ("campaigns: {callback_path: '$[?@.a==1e999]'}", "not a JSON path (RFC 9535)"),
+        ("campaigns: {callback_path: '$[" + "9" * 5000 + "]'}", "not a JSON path (RFC 9535)"),
         ("campaigns: {callback_regex: '('}", "not an RE2 expression"),
         ("campaigns: {callback_path: '$.a', callback_regex: a}", "at most one of callback_path and callback_regex"),
         ("codes: [{code: 5, class: policy_blok}]", "did you mean policy_block?"),
@@ -165,3 +256,113 @@ def test_codes_and_lifetimes_of_one_s_own_come_over_the_shipped_ones(folder: Pat
     assert loaded.policy().time_to_live == {"authentication": 600.0, "utility": 3600.0, "": 172_800.0}
     assert loaded.policy().templates == {"parcel": 30.0}
     assert (loaded.naming().path, loaded.naming().by_template) == ("$.campaign", False)
+
+
+def test_the_hash_key_may_be_one_s_own(folder: Path) -> None:
+    (folder / "key").write_text("k" * 70)
+
+    written = load(folder, f"{SECRETS}\nprivacy: {{keys: [abc]}}").hash_key()
+    of_file = load(folder, f"{SECRETS}\nprivacy: {{keys_file: key}}").hash_key()
+
+    assert (written, of_file) == (b"abc", b"k" * 64)
+    assert not (folder / "data" / "hash.key").exists()
+
+
+def test_a_configuration_that_cannot_be_read_is_a_mistake(folder: Path) -> None:
+    with pytest.raises(Mistaken) as caught:
+        config.load(folder / "gone.yml", {})
+    assert str(caught.value) == f"{folder}/gone.yml: can't be read: No such file or directory"
+
+    (folder / "dir.yml").mkdir()
+    (mistake,) = mistakes(folder, f"{SECRETS}\nrules: {{files: [dir.yml]}}")
+    assert mistake == "monitor.yml:2:17: rules.files[0]: dir.yml can't be read: Is a directory"
+
+
+def test_operators_do_everything_where_nobody_is_named_as_admin(folder: Path) -> None:
+    alone = load(folder, f"{SECRETS}\nweb: {{viewer_tokens: [v], operator_tokens: [o]}}")
+    both = load(folder, f"{SECRETS}\nweb: {{operator_tokens: [o], admin_tokens: [a]}}")
+
+    assert [(one.proof, one.role) for one in alone.granted] == [
+        (roles.proof_of("v"), Role.VIEWER), (roles.proof_of("o"), Role.ADMIN),
+    ]  # fmt: skip
+    assert [(one.proof, one.role) for one in both.granted] == [
+        (roles.proof_of("o"), Role.OPERATOR), (roles.proof_of("a"), Role.ADMIN),
+    ]  # fmt: skip
+
+
+def test_rules_that_cannot_be_read_are_said_beside_other_mistakes(folder: Path) -> None:
+    wrong = mistakes(folder, f"{SECRETS}\nstorre: 1\nrules: {{files: 5}}")
+    missing = mistakes(folder, f"{SECRETS}\nstorre: 1\nrules: {{files: [none.yml]}}")
+    empty = mistakes(folder, "")
+
+    assert [one.split(":")[1] for one in wrong] == ["2", "3"]
+    assert "no rules file matches" in missing[1]
+    assert empty == ["monitor.yml:1:1: webhook: required, but missing"]
+
+
+def test_a_rule_s_webhook_is_one_that_is_configured(folder: Path) -> None:
+    rules = "rules: [{name: one, match: {code: 1}, actions: [{webhook: {to: hok}}, {webhook: {to: webhook_1}}, flag]}]"
+    (folder / "rules" / "monitor" / "core.yml").write_text(rules)
+    targets = "alerts: {webhooks: [{url: 'http://h', name: hook}, {url: 'http://h'}]}"
+
+    (mistake,) = mistakes(folder, f"{SECRETS}\n{targets}")
+
+    assert (
+        "core.yml:1:9: one.actions.webhook.to: alerts.webhooks has none named hok; allowed: hook, webhook_1" in mistake
+    )
+    assert mistake.endswith("did you mean hook?")
+
+
+def test_a_file_of_secrets_without_end_is_a_mistake(folder: Path) -> None:
+    (mistake,) = mistakes(folder, "webhook: {app_secrets_file: /dev/zero, verify_tokens: [t]}")
+
+    assert mistake == "monitor.yml:1:11: webhook.app_secrets_file: /dev/zero is longer than 65536 bytes"
+
+
+def test_each_file_of_secrets_that_is_gone_is_a_mistake_at_its_place(folder: Path) -> None:
+    web = "\n".join(f"  {name}_tokens_file: gone" for name in ("viewer", "operator", "admin"))
+    hook = "webhook:\n  app_secrets_file: gone\n  verify_tokens_file: gone"
+
+    found = mistakes(folder, f"{hook}\nweb:\n{web}")
+
+    assert [one.split(": ")[1] for one in found] == [
+        "webhook.app_secrets_file", "webhook.verify_tokens_file", "web.viewer_tokens_file", "web.operator_tokens_file",
+        "web.admin_tokens_file",
+    ]  # fmt: skip
+
+
+def test_lists_of_secrets_that_are_empty_are_mistakes(folder: Path) -> None:
+    found = mistakes(folder, "webhook: {app_secrets: [], verify_tokens: []}")
+
+    assert found == [
+        "monitor.yml:1:11: webhook.app_secrets: required: at least one, here or in app_secrets_file",
+        "monitor.yml:1:28: webhook.verify_tokens: required: at least one, here or in verify_tokens_file",
+    ]
+
+
+def test_only_what_is_shorter_than_16_characters_is_short(folder: Path) -> None:
+    loaded = load(folder, f"webhook: {{app_secrets: [{'a' * 16}, {'b' * 15}], verify_tokens: [t]}}")
+
+    assert [str(one).replace(f"{folder}/", "").partition(";")[0] for one in loaded.warnings] == [
+        "monitor.yml:1:11: webhook.app_secrets: shorter than 16 characters"
+    ]
+
+
+def test_files_of_rules_are_found_by_patterns_from_here_and_from_the_root(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = load(folder, f"{SECRETS}\nrules: {{files: ['{folder}/rules/*/*.yml']}}").rule_set.rules
+    monkeypatch.chdir(folder)
+    near = load(
+        folder, f"{SECRETS}\nrules: {{files: ['rules/monitor/*.yml', 'rules/monitor/core.yml']}}"
+    ).rule_set.rules
+
+    assert [rule.place for rule in far] == [f"{folder}/rules/monitor/core.yml:1:9"]
+    assert [rule.place for rule in near] == ["rules/monitor/core.yml:1:9"]
+
+
+def test_an_empty_pattern_stands_for_no_rules(folder: Path) -> None:
+    loaded = load(folder, f"{SECRETS}\nrules: {{files: []}}")
+
+    assert loaded.rule_set.rules == ()
+    assert loaded.store_path == folder.resolve() / "data" / "monitor.db"

@@ -2,7 +2,7 @@
 
 import json
 import smtplib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from monitor.outbox import Destination
 from monitor.standing import Standing, of
 from monitor.store.opening import open_store
 from monitor.store.protocol import Claim, Entry, OutboxRow
+from tests.harness import answers
+from tests.harness.answers import Part
 from tests.harness.faulty import Faulty
 
 NOW = 1_700_000_000.0
@@ -116,6 +118,48 @@ async def test_each_fault_has_its_reason_and_says_whether_trying_again_makes_sen
 
         assert (caught.value.reason, caught.value.is_permanent) == (reason, is_permanent)
         assert len(server.bodies) == (mood != "down")  # a redirect is not followed
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (answers.dripping_head, "timeout"), (answers.dripping_body, "timeout"), (answers.no_http, "broken_off"),
+        (answers.reset_in_body, "broken_off"), (lambda: answers.endless(503), "status_503"),
+        (lambda: answers.bomb(503), "status_503"), (lambda: answers.told(410), "status_410"),
+    ],
+    ids=["dripping_head", "dripping_body", "no_http", "reset_in_body", "endless", "bomb", "gone"],
+)  # fmt: skip
+async def test_an_answer_that_is_none_has_its_reason_in_time(
+    tmp_path: Path, script: Callable[[], Iterable[Part]], reason: str
+) -> None:
+    async with Faulty(script=script) as server, made(tmp_path, "forward", server.url, timeout="500ms") as one:
+        with pytest.raises(SendError) as caught:
+            await one.send()
+
+        assert caught.value.reason == reason
+        assert caught.value.is_permanent == (reason == "status_410")
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("0", 1.0), ("1", 1.0), ("120", 120.0), ("3601", 3600.0), ("1000000000", 3600.0), ("9" * 5_000, 3600.0),
+        ("-5", None), ("1.5", None), ("1e9", None), ("soon", None), ("", None), ("\u0663", None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 1.0), ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None), ("Thu, 01 Jan 1970 00:00:00 -0000", None),
+    ],
+)  # fmt: skip
+async def test_a_wait_that_is_asked_for_is_between_a_second_and_an_hour(
+    tmp_path: Path, asked: str, seconds: float | None
+) -> None:
+    async with (
+        Faulty(script=lambda: [answers.head(429, f"Retry-After: {asked}", "Content-Length: 0")]) as server,
+        made(tmp_path, "forward", server.url) as one,
+    ):
+        with pytest.raises(SendError) as caught:
+            await one.send()
+
+        assert (caught.value.reason, caught.value.retry_after_seconds) == ("status_429", seconds)
 
 
 @pytest.mark.parametrize("kind", KINDS)

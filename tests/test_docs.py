@@ -16,6 +16,7 @@ import pytest
 from monitor import codes, config, document, grammar, rule_files, rule_tests, sections, vocabulary
 from monitor.cli import explain, main
 from tests import promql, setting
+from tests.harness import lanes
 
 ROOT = Path(__file__).parents[1]
 
@@ -159,6 +160,12 @@ def test_every_route_is_documented() -> None:
     for route in set(re.findall(r'Route\("(/[^"]+)"', source)):
         shown = re.sub(r"\{(\w+):path\}", r"{\1}", re.sub(r"\{\w+?_id(:int)?\}", "{id}", route))
         assert shown in text, route
+
+
+def test_the_table_of_lanes_and_faults_is_that_which_the_real_process_is_tested_by() -> None:
+    section = page("docs/http.md").partition("## When something has failed")[2].partition("\n## ")[0]
+
+    assert [line for line in section.splitlines() if line.startswith("|")] == lanes.documented()
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

@@ -376,6 +376,14 @@ def test_a_window_opens_with_a_customer_s_message_and_closes_after_a_day() -> No
     assert conversations.counts(NOW + DAY) == {}
 
 
+def test_a_message_from_the_future_opens_a_window_for_a_day_from_now() -> None:
+    world = World()
+    world.hear(payloads.change(NUMBER, messages=[payloads.message("wamid.in", NOW + 3650 * DAY)]))
+
+    assert world.memory.conversations.is_open(NUMBER, ME, NOW + DAY - 1)
+    assert not world.memory.conversations.is_open(NUMBER, ME, NOW + DAY)
+
+
 def test_a_person_with_two_ids_is_found_by_both_and_counted_once() -> None:
     world = World()
     item = {**payloads.message("wamid.in", NOW, sender="15550000009"), "from_user_id": "US.1"}

@@ -86,3 +86,7 @@ def test_of_what_cannot_be_read_nothing_is_left(body: bytes) -> None:
 
     assert found is not None
     assert found.body is None
+
+
+def test_a_longer_number_that_holds_the_person_s_is_somebody_else_s() -> None:
+    assert erasure.erase(payloads.delivery(statuses(f"{ME}9", f"4{ME}")), [ME]) is None

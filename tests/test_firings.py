@@ -1,12 +1,16 @@
 """The life of a firing: pending, firing, its end, rest and reminders."""
 
 import pytest
+from msgspec.structs import replace
 
-from monitor.actions import Alert, Pause, is_in_force
+from monitor import turns
+from monitor.actions import Alert, Moment, Pause, is_in_force
 from monitor.events import MetaEvent, PresumedExpired, RulesLoaded
 from monitor.facts import Fact
-from monitor.firings import Firing
+from monitor.firings import FIRINGS_MOST, Firing
+from monitor.memory import Memory
 from monitor.rehearsal import Rehearsal
+from tests import records
 from tests.test_conditions import firing, hear, rehearsal, status
 from tests.world import NOW
 
@@ -138,6 +142,65 @@ def test_only_meta_s_own_word_extends_a_pause(code: int, until: float) -> None:
     (pause,) = pauses(told, 101)
     assert pause.until == NOW + until
     assert pause.evidence_count == 2
+
+
+def test_a_rule_that_fires_in_all_the_groups_it_may_keeps_no_other_from_firing() -> None:
+    told = rehearsal(
+        "rules: [{name: pair, match: {code: 131056}, by: [recipient], actions: [{pause: {scope: pair, for: 1h}}]},"
+        " {name: block, match: {code: 368}, actions: [{pause: {scope: all, until: resumed}}]}]"
+    )
+    for number in range(FIRINGS_MOST):
+        told.take([status(0, "failed", code=131056, recipient=f"person-{number}")], NOW)
+
+    def hear(code: int, at: float) -> tuple[list[str], list[str]]:
+        facts = told.take([status(at, "failed", code=code, recipient="one more")], NOW + at)
+        return acted(facts), [rule for fact in facts for rule in fact.crowded]
+
+    assert hear(131056, 1) == ([], ["pair"])
+    assert hear(368, 2) == (["PauseAction"], [])
+    told.pass_time(NOW + 3_700)  # those are over by now
+    assert hear(131056, 3_701) == (["PauseAction"], [])
+
+
+def test_thousands_that_fall_due_at_once_do_so_little_by_little() -> None:
+    told = rehearsal(
+        "rules: [{name: pair, match: {code: 131056}, by: [recipient], actions: [{pause: {scope: pair, for: 1m}}]}]"
+    )
+    for number in range(100):
+        told.take([status(0, "failed", code=131056, recipient=f"person-{number}")], NOW)
+    step = told.step()
+
+    pieces = sum(1 for _ in turns.advancing(step, Moment(101, NOW + 3_600, told.settings.plan.hash)))
+
+    assert pieces >= 100
+    assert {firing.state for firing in step.firings.values()} == {"ended"}
+    assert len(step.firings) == 100
+
+
+def test_of_hundreds_that_wait_for_one_person_each_is_found_in_its_turn() -> None:
+    waiting = [records.resend(number, recipient="#me") for number in range(200)]
+    memory = Memory()
+    memory.waiting.learn(waiting)
+    found: set[str] = set()
+    while ids := set(memory.waiting.of("wamid.other", "#me")):
+        found |= ids
+        memory.waiting.learn([replace(one, state="superseded") for one in waiting if one.id in ids])
+
+    assert found == {one.id for one in waiting}
+
+
+def test_what_is_over_and_no_longer_rests_is_let_go_though_nothing_is_heard_of_it() -> None:
+    memory = Memory()
+    lasting = [records.firing(number) for number in range(100)]
+    memory.learn_firings(lasting, NOW)
+    held = []
+    for at in range(0, 3_000, 100):
+        resting = {"state": "ended", "rests_until": NOW + at + 10}
+        memory.learn_firings([records.firing(100 * (at + 1) + one, **resting) for one in range(1_000)], NOW + at)
+        held.append(len(memory.firings))
+
+    assert max(held) < 10_000
+    assert {one.id for one in lasting} <= {firing.id for firing in memory.firings.values()}
 
 
 def reloaded(told: Rehearsal, text: str) -> None:

@@ -63,7 +63,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def first(kept: Kept) -> FirstAnswers:
-    return FirstAnswers(kept.load, kept.keep, kept.drop, b"key")
+    return FirstAnswers(kept.load, kept.keep, kept.drop, [b"key"])
 
 
 async def test_twins_hear_the_one_answer(first: FirstAnswers) -> None:
@@ -144,7 +144,23 @@ async def test_a_key_stands_for_one_body(first: FirstAnswers) -> None:
 
 
 def test_names_tell_numbers_and_keys_apart_and_show_neither(first: FirstAnswers) -> None:
-    names = {first.name("200", b"order"), first.name("201", b"order"), first.name("200", b"order2")}
+    names = {first.names("200", b"order"), first.names("201", b"order"), first.names("200", b"order2")}
 
     assert len(names) == 3
     assert all("order" not in name for name in names)
+
+
+async def test_an_answer_that_was_kept_under_an_older_hash_key_is_the_first_one(kept: Kept) -> None:
+    before = FirstAnswers(kept.load, kept.keep, kept.drop, [b"old"])
+    after = FirstAnswers(kept.load, kept.keep, kept.drop, [b"new", b"old"])
+    (old,) = before.names("200", b"order")
+    name, *formerly = after.names("200", b"order")
+    await kept.keep(FirstAnswer(old, b"", 200, [], b"first"))
+
+    async def never() -> FirstAnswer:
+        raise AssertionError("sent twice")
+
+    answer, is_replayed = await after.once(name, b"", lambda: None, UNKNOWN, never, formerly)
+
+    assert formerly == [old]
+    assert (answer.body, is_replayed) == (b"first", True)

@@ -41,7 +41,7 @@ def locks(world: World, at: float = NOW) -> list[Pause]:
 
 def verdict(world: World, at: float = NOW + 1, **asked: Any) -> gate.Verdict:
     ask = Ask(waba_id=WABA, phone_number_id=NUMBER, **asked)
-    return gate.decide(standing.concerning(world.memory.standing, **gate.narrow(ask)), ask, {}, at)
+    return gate.decide(standing.concerning(world.memory.standing, gate.narrow(ask)), ask, {}, at)
 
 
 def test_a_restriction_of_what_the_business_starts_leaves_replies_running(world: World) -> None:

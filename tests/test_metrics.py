@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import codes, messages, observe
@@ -12,7 +12,8 @@ from monitor.events import AccountEvent, ErrorReport, MetaError, MetaEvent, Pric
 from monitor.exposition import Page
 from monitor.facts import Fact
 from monitor.messages import Message
-from monitor.metrics import NUMBERS_MOST, VALUES_MOST, Metrics
+from monitor.metrics import VALUES_MOST, Metrics
+from monitor.series import MOST, Budget, Cached, caps
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PRICING = Pricing("utility", "PMP", "true")
@@ -104,12 +105,12 @@ def test_other_kinds_are_counted_by_their_names(world: World) -> None:
 
 def test_a_flood_of_made_up_values_is_bounded_and_counted(world: World) -> None:
     world.hear(*(status(f"status-{number}", wamid=f"w{number}") for number in range(2 * VALUES_MOST)))
-    world.hear(*(status("sent", wamid=f"n{number}", number=str(number)) for number in range(2 * NUMBERS_MOST)))
+    world.hear(*(status("sent", wamid=f"n{number}", number=str(number)) for number in range(2 * caps(MOST).numbers)))
 
     names = re.findall(r'whatsapp_statuses_total\{phone_number_id="200",status="(status-\d+|other)"', world.page())
     numbers = set(re.findall(r'whatsapp_phone_number_info\{phone_number_id="(\d+)"', world.page()))
     assert len(names) == VALUES_MOST + 1
-    assert len(numbers) == NUMBERS_MOST
+    assert len(numbers) == caps(MOST).numbers
     assert (world.value("whatsapp_monitor_labels_dropped_total", label="status") or 0) > 0
     assert (world.value("whatsapp_monitor_labels_dropped_total", label="phone_number_id") or 0) > 0
 
@@ -150,7 +151,7 @@ def test_exemplars_stand_in_openmetrics_only(world: World) -> None:
 
 def test_a_number_that_went_away_loses_its_series_and_frees_its_place() -> None:
     world = World()
-    for number in range(NUMBERS_MOST + 1):
+    for number in range(caps(MOST).numbers + 1):
         world.metrics.sender("100", f"2{number}")
     world.metrics.heard(1_000.0)
     world.metrics.sender("100", "20")
@@ -159,12 +160,40 @@ def test_a_number_that_went_away_loses_its_series_and_frees_its_place() -> None:
     gone = world.metrics.remove_idle(2_000.0)
     world.hear(status("sent", number="20"))
 
-    assert gone >= NUMBERS_MOST - 1
+    assert gone >= caps(MOST).numbers - 1
     assert world.value("whatsapp_statuses_total", waba_id="100", phone_number_id="20", status="sent") == 1
     assert world.value("whatsapp_statuses_total", waba_id="100", phone_number_id="21", status="sent") is None
     assert "21" not in {
         sample.labels.get("phone_number_id") for family in world.registry.collect() for sample in family.samples
     }
+
+
+def test_what_is_beyond_the_budget_is_counted_as_other_and_frees_its_place_again() -> None:
+    refused = []
+    budget = Budget(8, lambda: refused.append(1))
+    registry = CollectorRegistry()
+    cached = Cached(
+        Counter("c", "", ["phone_number_id", "origin"], registry=registry), ("phone_number_id", "origin"), 2, budget
+    )
+    for number in range(10):
+        cached.of(str(number), "status").inc()
+    cached.remove("phone_number_id", "0")
+    cached.remove("phone_number_id", "1")
+    cached.of("9", "status").inc()
+
+    def count(number: str) -> float | None:
+        return registry.get_sample_value("c_total", {"phone_number_id": number, "origin": "status"})
+
+    assert [count(number) for number in ("0", "3", "4", "9", "other")] == [None, 1, None, 1, 6]
+    assert (budget.spent, len(refused)) == (8, 6)
+
+
+@pytest.mark.parametrize("most", [2_000, 5_000, 200_000])
+def test_the_shares_of_all_series_are_no_more_than_there_may_be(most: int) -> None:
+    shares = caps(most)
+
+    gauges = 8 * shares.numbers + 20 * shares.templates + 8 * shares.accounts + shares.campaigns + 3 * shares.pauses
+    assert shares.counted + gauges <= most
 
 
 def test_only_the_first_numbers_have_all_codes_prepared_and_others_the_grave_ones() -> None:
@@ -180,7 +209,7 @@ def test_only_the_first_numbers_have_all_codes_prepared_and_others_the_grave_one
             for sample in metric.samples
         )
 
-    assert (prepared("20", "131026"), prepared("259", "131026")) == (True, False)
-    assert (prepared("20", "368"), prepared("259", "368")) == (True, True)
+    assert [prepared(number, "131026") for number in ("20", "28", "259")] == [True, False, False]
+    assert [prepared(number, "368") for number in ("20", "28", "259")] == [True, True, False]
     status = {"waba_id": "100", "phone_number_id": "20", "origin": "status"}
     assert world.value("whatsapp_errors_total", **status, code="506") == 0  # though Meta documents it elsewhere

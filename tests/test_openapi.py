@@ -62,6 +62,44 @@ async def test_every_operation_says_what_it_does_and_each_write_what_it_takes(ap
     assert not [path for _, path in found if path in {"/", "/login", "/search"} or path.startswith("/pauses")]
 
 
+async def test_who_must_say_who_they_are_is_told_so_and_nobody_else(app: App, tmp_path: Path) -> None:
+    document = await described(app)
+    file = configured(tmp_path, "web: {operator_tokens: [a-token]}\n")
+    app.loaded = config.load(file)
+    guarded = await call(app.internal, "GET", "/openapi.json", headers=[("Authorization", "Bearer a-token")])
+
+    assert document["security"] == []
+    assert guarded.json()["security"] == [{"token": []}, {"user": []}]
+    unguarded = {path for _, path, operation in operations(guarded.json()) if operation.get("security") == []}
+    assert unguarded == {"/-/healthy", "/-/ready"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("DELETE", "/v1/pauses", 405, "GET, HEAD, POST"), ("GET", "/v1/pauses/p1/resume", 405, "POST"),
+        ("GET", "/v1/nothing", 404, None), ("GET", "/v1/outbox/one", 404, None),
+    ],
+)  # fmt: skip
+async def test_what_no_route_takes_is_answered_in_json(
+    app: App, method: str, path: str, status: int, allowed: str | None
+) -> None:
+    answer = await call(app.internal, method, path)
+
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+    assert answer.json()["error"] in {"not_found", "method_not_allowed"}
+    assert answer.headers.get("allow") == allowed
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "ten", "", "1.5", "1e3", "٣"])
+async def test_a_limit_that_is_no_number_is_refused_with_what_is_allowed(app: App, limit: str) -> None:
+    answer = await call(app.internal, "GET", f"/v1/pauses?limit={quote(limit)}")
+
+    assert answer.status == 422
+    assert "limit" in answer.json()["message"]
+    assert (await call(app.internal, "GET", "/v1/pauses?limit=99999999")).status == 200
+
+
 async def test_every_reference_leads_somewhere(app: App) -> None:
     document = await described(app)
     text = json.dumps(document)

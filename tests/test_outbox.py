@@ -287,3 +287,27 @@ def test_waits_double_up_to_a_minute_with_half_of_it_left_to_chance() -> None:
 )
 def test_a_delivery_is_about_those_whom_it_names(delivery: bytes, found: tuple[bytes, ...]) -> None:
     assert persons.of(delivery) == found
+
+
+async def test_a_clock_that_is_put_back_holds_nothing_back(world: World) -> None:
+    world.answers = {"1": SendError("down"), "2": 1_030.0}
+    await world.append("ada", "bob")
+    await world.turn()
+
+    world.now -= 900
+    world.answers = {}
+    await world.turn()
+
+    assert world.sent == ["2", "1", "2"]
+
+
+async def test_what_was_told_by_a_clock_that_is_put_back_is_told_again_after_a_restart_too(world: World) -> None:
+    world.answers = {"1": 1_030.0}
+    await world.append("ada")
+    await world.turn()
+
+    await world.store.renew("app", 1_001.0, is_start=True)
+    assert await world.store.claim("app", 1_001.0, 60.0, 9) == []
+    await world.store.renew("app", 800.0, is_start=True)
+
+    assert len(await world.store.claim("app", 800.0, 60.0, 9)) == 1

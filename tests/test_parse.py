@@ -265,3 +265,68 @@ def test_the_team_s_payloads_are_all_read() -> None:
 
         assert events
         assert not any(isinstance(event, Unparsed) for event in events), file.name
+
+
+@pytest.mark.parametrize("item", [{"status": "failed"}, {"id": "wamid.1"}])
+def test_what_an_unreadable_status_reports_is_heard_all_the_same(item: dict[str, Any]) -> None:
+    found = read(
+        payloads.delivery(payloads.change("200", statuses=[{**item, "errors": [payloads.error(368), "odd"]}]), time=NOW)
+    )
+
+    assert [type(one).__name__ for one in found] == ["Unparsed", "ErrorReport"]
+    assert isinstance(found[1], ErrorReport)
+    assert (found[1].error.code, found[1].phone_number_id, found[1].occurred_at) == (368, "200", NOW)
+
+
+def test_errors_of_other_fields_are_heard_too() -> None:
+    value = {"metadata": {"phone_number_id": "200"}, "errors": [payloads.error(131042), 5]}
+
+    found = read(payloads.delivery({"field": "flows", "value": value}, time=NOW))
+
+    reports = [one for one in found if isinstance(one, ErrorReport)]
+    assert [(one.field, one.error.code, one.phone_number_id) for one in reports] == [("flows", 131042, "200")]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"5", ("not_an_object", "")), (b"{}", ("empty", "")), (b'{"entry":5}', ("entry_not_a_list", "entry")),
+        (b'{"entry":[5]}', ("entry_not_an_object", "entry[0]")),
+        (b'{"entry":[{}]}', ("changes_not_a_list", "entry[0].changes")),
+        (b'{"entry":[{"changes":[5]}]}', ("change_not_an_object", "entry[0].changes[0]")),
+        (b'{"entry":[{"changes":[{}]}]}', ("field_missing", "entry[0].changes[0].field")),
+        (b'{"entry":[{"changes":[{"field":"messages","value":{}}]}]}', ("value_empty", "entry[0].changes[0].value")),
+        (b'{"entry":[{"changes":[{"field":"messages"}]}]}', ("value_not_an_object", "entry[0].changes[0].value")),
+        (
+            b'{"entry":[{"changes":[{"field":"messages","value":{"messages":[{}]}}]}]}',
+            ("message_without_id", "entry[0].changes[0].value.messages[0]"),
+        ),
+        (
+            b'{"entry":[{"changes":[{"field":"messages","value":{"statuses":5}}]}]}',
+            ("statuses_not_a_list", "entry[0].changes[0].value.statuses"),
+        ),
+        (
+            b'{"entry":[{"changes":[{"field":"messages","value":{"errors":[5]}}]}]}',
+            ("errors_not_an_object", "entry[0].changes[0].value.errors[0]"),
+        ),
+        (b"[" * 100_000, ("too_deep", "")), (b"{", ("not_json", "")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_says_why_and_where(body: bytes, said: tuple[str, str]) -> None:
+    (found,) = read(body)
+
+    assert isinstance(found, Unparsed)
+    assert (found.reason, found.path, found.occurred_at) == (*said, NOW)
+    assert found.key.partition("|")[2] in {said[1], ""}
+
+
+def test_errors_are_told_apart_by_account_number_field_and_time() -> None:
+    def key(number: str, waba_id: str, time: float) -> str:
+        change = payloads.change(number, errors=[payloads.error(368)])
+        return read(payloads.delivery(change, waba_id=waba_id, time=time))[0].key
+
+    told = [("200", "100", NOW), ("201", "100", NOW), ("200", "101", NOW), ("200", "100", NOW + 1)]
+    keys = {key(*about) for about in told}
+
+    assert len(keys) == 4
+    assert key("200", "100", NOW) in keys

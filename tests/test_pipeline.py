@@ -1,5 +1,6 @@
 """From the journal to its effects: once, in order, through restarts and failures."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from immutables import Map
 
-from monitor import engine, payloads
+from monitor import engine, payloads, pipeline
 from monitor.actions import ALERTS_MOST, GROUPED, alert_ended_at, is_in_force
 from monitor.engine import Outcome
 from monitor.events import Status
 from monitor.facts import Fact
+from monitor.firings import FIRINGS_MOST
 from monitor.pipeline import Pipeline
 from monitor.store.opening import open_store
 from monitor.store.protocol import Arrival, Commit, StoreUnavailableError
@@ -101,6 +103,73 @@ async def test_a_block_pauses_and_the_pause_survives_a_restart(world: World) -> 
     assert [claim.row.kind for claim in await world.store.claim("am", world.clock, 60.0, 9)] == ["alertmanager"]
 
 
+async def test_it_is_behind_while_what_it_acts_upon_has_waited_and_not_where_nothing_moves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "STEP_ENTRIES", 1)
+    monkeypatch.setattr(pipeline, "STUCK_SECONDS", 0.1)
+    told: list[bool] = []
+    world.pipeline.on_published = lambda _position, _step: told.append(world.pipeline.is_behind(world.clock))
+    world.pipeline._limit = 1
+    for number in range(3):
+        await world.hear(payloads.status(f"wamid.{number}", "sent", NOW))
+    assert not world.pipeline.is_behind(world.clock)  # it has not begun yet
+
+    await world.catch_up()
+
+    assert told == [True, False, False]  # the last of them was received just now, and then nothing waits
+    assert not world.pipeline.is_behind(world.clock + 60)
+
+    async def broken(_: Commit) -> None:
+        raise StoreUnavailableError("disk full")
+
+    await world.hear(payloads.status("wamid.4", "sent", NOW))
+    commit = world.store.commit
+    monkeypatch.setattr(world.store, "commit", broken)
+    with pytest.raises(StoreUnavailableError):
+        await world.pipeline.step()
+    assert world.pipeline.is_behind(world.clock + 60)
+    await asyncio.sleep(0.15)
+    assert not world.pipeline.is_behind(world.clock + 60)  # what holds it up is no flood
+    monkeypatch.setattr(world.store, "commit", commit)
+    await world.hear(payloads.status("wamid.5", "sent", NOW))
+    told.clear()
+    world.clock += 60
+    await world.restart()
+    world.pipeline._limit = 1
+    world.pipeline.on_published = lambda _position, _step: told.append(world.pipeline.is_behind(world.clock))
+    await world.catch_up()
+    assert told == [False, False]  # nor is what is left from before the start
+
+
+async def test_it_is_behind_where_much_waits_however_short(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "STEP_ENTRIES", 1)
+    monkeypatch.setattr(pipeline, "BEHIND_BYTES", 2_000)
+    told: list[bool] = []
+    world.pipeline.on_published = lambda _position, _step: told.append(world.pipeline.is_behind(NOW))
+    world.pipeline._limit = 1
+    for number in range(9):
+        await world.hear(payloads.status(f"wamid.{number}", "sent", NOW))
+
+    await world.catch_up()
+
+    assert told == sorted(told, reverse=True)
+    assert (told[0], told[-1]) == (True, False)
+
+
+async def test_two_accounts_that_meta_blocks_in_the_same_second_are_both_paused_each_with_its_own_evidence(
+    world: World,
+) -> None:
+    for number, waba_id in (("200", "100"), ("201", "101"), ("202", "101")):
+        change = payloads.change(number, errors=[payloads.error(368)])
+        await world.store.append(Arrival("webhook", NOW, payloads.delivery(change, waba_id=waba_id, time=NOW)))
+    await world.catch_up()
+
+    stands = world.pipeline.standing.pauses.values()
+    assert sorted((one.scope_id, one.evidence_count) for one in stands) == [("100", 1), ("101", 2)]
+    assert all(entry.waba_id == one.scope_id for one in stands for entry in one.evidence)
+
+
 @pytest.mark.parametrize("before", [0, 1, 3, 4])
 async def test_a_burst_is_flagged_though_a_restart_came_between(world: World, before: int) -> None:
     for number in range(before):
@@ -113,6 +182,62 @@ async def test_a_burst_is_flagged_though_a_restart_came_between(world: World, be
 
     (flag,) = world.pipeline.standing.flags.values()
     assert (flag.rule, flag.evidence_count) == ("duplicate_burst", 5)
+
+
+async def test_two_failures_of_a_message_in_one_second_are_both_remembered_through_a_restart(world: World) -> None:
+    await world.hear(*(payloads.status("wamid.1", "failed", NOW, codes=codes) for codes in [(), (506,)]))
+    await world.catch_up()
+    await world.restart()
+    for number in range(2, 6):
+        await world.hear(duplicate(number))
+    await world.catch_up()
+
+    (flag,) = world.pipeline.standing.flags.values()
+    assert (flag.rule, flag.evidence_count) == ("duplicate_burst", 5)
+
+
+@pytest.mark.parametrize("before", [b"", b"# the same rules, a line further down\n"], ids=["same", "other"])
+async def test_what_takes_effect_while_rules_are_reloaded_is_in_the_windows_of_the_new_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    commit, has_begun, may_end = world.store.commit, asyncio.Event(), asyncio.Event()
+
+    async def held(step: Commit) -> None:
+        has_begun.set()
+        await may_end.wait()
+        await commit(step)
+
+    monkeypatch.setattr(world.store, "commit", held)
+    for number in range(4):
+        await world.hear(duplicate(number))
+    stepping = asyncio.create_task(world.pipeline.step())
+    await has_begun.wait()
+    adopting = asyncio.create_task(world.pipeline.adopt(setting.settings(before + world.rules)))
+    await asyncio.wait([adopting], timeout=0.2)
+    may_end.set()
+    await asyncio.gather(stepping, adopting)
+    await world.hear(duplicate(4))
+    await world.catch_up()
+
+    (flag,) = world.pipeline.standing.flags.values()
+    assert (flag.rule, flag.evidence_count) == ("duplicate_burst", 5)
+
+
+async def test_a_reload_of_the_same_rules_reads_nothing_of_the_journal_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        await world.hear(duplicate(number))
+    await world.catch_up()
+    monkeypatch.setattr(world.store, "read_since", None)
+
+    await world.pipeline.adopt(setting.settings(world.rules))
+    await world.hear(duplicate(4))
+    await world.catch_up()
+
+    assert [flag.rule for flag in world.pipeline.standing.flags.values()] == ["duplicate_burst"]
+    with pytest.raises(TypeError):
+        await world.pipeline.adopt(setting.settings(b"# moved\n" + world.rules))
 
 
 async def test_what_was_repeated_before_a_restart_is_not_counted_twice_after_it(world: World) -> None:
@@ -215,6 +340,7 @@ async def test_an_alert_is_told_again_with_its_own_id_and_through_a_restart(tmp_
     await world.hear(errors=[368])
     await world.catch_up()
     await world.restart()
+    await world.catch_up()
     due_at = world.pipeline.next_due_at
     world.clock += 150
     await world.store.append(Arrival("tick", world.clock, b'{"type":"tick","at":0,"wamids":[]}'))
@@ -266,7 +392,9 @@ async def test_a_hundred_thousand_alerts_in_two_minutes_are_few_and_none_is_lost
     grouped = [alert for alert in alerts if GROUPED in alert.labels]
     rows = await world.store.claim("am", world.clock, 60, 1000)
     assert len(alerts) == len(rows) == ALERTS_MOST + 1
-    assert [alert.evidence_count for alert in grouped] == [100_000 - ALERTS_MOST]
+    crowded = sum(len(fact.crowded) for fact in world.facts)
+    assert [alert.evidence_count + crowded for alert in grouped] == [100_000 - ALERTS_MOST]
+    assert crowded == 100_000 - FIRINGS_MOST
     assert world.quarantined == []
     await world.store.close()
 
@@ -296,6 +424,7 @@ async def test_a_rule_that_waits_fires_after_a_restart_at_the_time_it_waited_for
     await world.hear(payloads.status("wamid.1", "sent", NOW))
     await world.catch_up()
     await world.restart()
+    await world.catch_up()
     waited_for = world.pipeline.next_due_at
     world.clock = NOW + 900
     await world.hear(payloads.status("wamid.2", "sent", NOW + 900))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from monitor import codes
+from monitor import codes, series
 from monitor.actions import Pause
 from monitor.readings import Readings
 from monitor.store.room import Room
@@ -30,6 +30,9 @@ def scraped(*pauses: Pause) -> CollectorRegistry:
             lag_events=lambda: 0,
             followers=lambda: 0,
             journal_bytes=lambda: 0,
+            lost_entries=0,
+            clock_off_seconds=lambda: 0.0,
+            caps=series.caps(series.MOST),
             room=Room(Path()),
         )
     )

@@ -1,11 +1,15 @@
 """The public listener's application: every answer, and what is journaled with it."""
 
+import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from monitor import payloads, signature
+from monitor import payloads, receive, signature
+from monitor.attempts import WINDOW_SECONDS, Attempts
+from monitor.deadlines import Deadlines
 from monitor.receive import BODY_BYTES_MOST, IN_FLIGHT_BYTES_MOST, WAITING_MOST, Door, Receiver
 from monitor.store.protocol import Arrival, StoreUnavailableError
 from tests.asgi import Answer, call
@@ -42,13 +46,26 @@ class World:
     def __init__(self) -> None:
         self.journal = Journal()
         self.outcomes: Counter[str] = Counter()
+        self.now = 1.7e9
+        self.guesses: Counter[str] = Counter()
+        self.behind: Iterator[bool] = itertools.repeat(False)
+        self.asked: list[int] = []
+        self.signed_by: list[int] = []
         self.receiver = Receiver(
             DOOR,
             self.journal,
             clock=lambda: 1.7e9,
             count=lambda outcome: self.outcomes.update([outcome]),
+            count_signed=self.signed_by.append,
             journaled=lambda: None,
+            is_behind=self.is_behind,
+            attempts=Attempts(lambda: self.now, lambda outcome: self.guesses.update([outcome])),
+            deadlines=Deadlines(),
         )
+
+    def is_behind(self) -> bool:
+        self.asked.append(len(self.journal.arrivals))
+        return next(self.behind)
 
     async def post(
         self, body: bytes | Sequence[bytes], *, signed: str | bytes | None = None, extra: Sequence[tuple[str, str]] = ()
@@ -140,15 +157,68 @@ async def test_a_body_that_one_byte_was_changed_in_is_401(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_declared", [True, False])
-async def test_a_body_over_4_mib_is_413(world: World, is_declared: bool) -> None:
-    pieces = [b"x" * (BODY_BYTES_MOST // 4)] * 5
-    extra = [("Content-Length", str(5 * BODY_BYTES_MOST // 4))] if is_declared else []
+@pytest.mark.parametrize("pieces_after", [0, 1, 3])
+async def test_a_body_over_4_mib_is_413_wherever_it_ends(world: World, is_declared: bool, pieces_after: int) -> None:
+    pieces = [b"x" * (BODY_BYTES_MOST // 4 + 1)] * (4 + pieces_after)
+    extra = [("Content-Length", str(sum(map(len, pieces))))] if is_declared else []
 
-    answer = await world.post(pieces, extra=extra)
+    async with asyncio.timeout(1):
+        answer = await world.post(pieces, extra=extra)
 
     assert answer.status == 413
     assert answer.headers["connection"] == "close"
     assert world.outcomes == {"too_large": 1}
+
+
+async def test_it_is_told_which_of_the_secrets_signed(world: World) -> None:
+    for secret in (SECRET, DOOR.app_secrets[0]):
+        assert (await world.post(BODY, signed=signature.sign(BODY, secret))).status == 200
+    await world.post(BODY, signed=signature.sign(BODY, b"a-stranger-s-secret"))
+
+    assert world.signed_by == [2, 1]
+
+
+async def test_what_comes_waits_until_what_came_before_was_acted_upon(world: World) -> None:
+    world.behind = itertools.chain([True, True, True], itertools.repeat(False))
+
+    answer = await world.post(BODY)
+
+    assert answer.status == 200
+    assert world.asked == [0, 0, 0, 0]  # nothing was journaled while it waited
+
+
+async def test_what_waits_for_long_is_journaled_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "HELD_SECONDS", 0.1)
+    world.behind = itertools.repeat(True)
+
+    answer = await world.post(BODY)
+
+    assert answer.status == 200
+    assert len(world.asked) > 2
+
+
+async def test_who_waits_is_let_in_before_who_comes_later(world: World) -> None:
+    is_behind = True
+    world.behind = iter(lambda: is_behind, None)
+    bodies = [BODY.replace(b"wamid.one", b"wamid.%d" % number) for number in range(4)]
+    waiting = []
+    for body in bodies[:3]:
+        waiting.append(asyncio.create_task(world.post(body)))
+        await asyncio.sleep(0.01)
+    is_behind = False
+    waiting.append(asyncio.create_task(world.post(bodies[3])))
+    await asyncio.gather(*waiting)
+
+    assert [arrival.body for arrival in world.journal.arrivals] == bodies
+
+
+async def test_what_nobody_signed_is_refused_without_waiting(world: World) -> None:
+    world.behind = itertools.repeat(True)
+
+    answer = await world.post(BODY, signed="sha256=" + "0" * 64)
+
+    assert answer.status == 401
+    assert world.asked == []
 
 
 async def test_a_body_of_exactly_4_mib_is_accepted(world: World) -> None:
@@ -257,3 +327,18 @@ async def test_anything_else_is_404_and_empty(world: World, method: str, path: s
     answer = await call(world.receiver, method, path)
 
     assert (answer.status, answer.body) == (404, b"")
+
+
+async def test_the_eleventh_wrong_verification_in_a_minute_is_told_to_wait_and_a_right_one_never(world: World) -> None:
+    wrong = "/webhook?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1"
+    right = wrong.replace("wrong", "token")
+
+    answers = [await call(world.receiver, "GET", wrong) for _ in range(12)]
+    meanwhile = await call(world.receiver, "GET", right)
+    world.now += WINDOW_SECONDS
+    later = await call(world.receiver, "GET", wrong)
+
+    assert [answer.status for answer in answers] == [403] * 10 + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_SECONDS + 1
+    assert (meanwhile.status, later.status) == (200, 403)
+    assert world.guesses == {"unknown": 11, "limited": 2}

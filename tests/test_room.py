@@ -1,12 +1,13 @@
 """Room on the disk, as the store sees it."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from monitor.store import room
-from monitor.store.room import Room
+from monitor.store.room import LOOKED_AT_SECONDS, Room
 
 BLOCK = 4096
 
@@ -41,17 +42,19 @@ def test_a_directory_that_is_gone_has_no_room(tmp_path: Path) -> None:
     assert (own.free_bytes(), own.is_left()) == (0, False)
 
 
-def test_the_disk_is_not_asked_for_each_delivery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[object] = []
-    found = os.statvfs(tmp_path)
+def test_the_disk_is_asked_once_in_a_while_and_not_for_each_delivery(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    own = Room(tmp_path, keep_free_bytes=BLOCK)
 
-    def statvfs(path: object) -> os.statvfs_result:
-        asked.append(path)
-        return found
+    disk(monkeypatch, free=1, size=100)
+    at_first = own.is_left()
+    disk(monkeypatch, free=2, size=100)
+    now = LOOKED_AT_SECONDS * 0.99
+    soon = own.is_left()
+    now = LOOKED_AT_SECONDS
+    later = own.is_left()
 
-    monkeypatch.setattr(os, "statvfs", statvfs)
-    own = Room(tmp_path, keep_free_bytes=1)
-    for _ in range(1_000):
-        own.is_left()
-
-    assert 1 <= len(asked) <= 4
+    assert (at_first, soon, later) == (False, False, True)

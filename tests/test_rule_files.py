@@ -1,8 +1,10 @@
 """Layers, checks and loosening: what files say together, what can never fire, what would stop less."""
 
+import time
+
 import pytest
 
-from monitor import rule_checks, rule_files
+from monitor import document, rule_checks, rule_files
 from monitor.document import Mistaken
 from monitor.grammar import KINDS, ConditionSpec
 from monitor.rules import Count, RuleSet
@@ -203,3 +205,39 @@ def test_a_wrong_action_is_told(action: str, told: str) -> None:
 
 def test_all_kinds_are_kinds_of_a_condition() -> None:
     assert set(KINDS) < set(ConditionSpec.model_fields)
+
+
+def test_of_hundreds_of_mistakes_the_first_are_told_and_how_many_follow() -> None:
+    rules = "\n".join(f"  - {{name: r{number}, mach: x, match: {{code: 1}}, actions: [flag]}}" for number in range(300))
+    started_at = time.process_time()
+
+    found = mistakes(f"rules:\n{rules}\n")
+
+    assert len(found) == 101
+    assert "did you mean match?" in found[99]
+    assert found[100] == "0.yml:102:18: rules[100].mach: from here on 200 more are wrong"
+    assert time.process_time() - started_at < 5  # with a schema made for each it takes half a minute
+
+
+@pytest.mark.slow
+def test_thousands_of_rules_that_are_alike_are_read_in_seconds() -> None:
+    rule = "  - {{name: r{0}, match: {{code: {{from: {0}, to: {0}}}, status: failed}}, actions: [flag]}}\n"
+    text = "rules:\n" + "".join(rule.format(number) for number in range(2000))
+    read = document.read(text.encode(), "0.yml")
+    started_at = time.process_time()
+
+    found = rule_files.read([("0.yml", text.encode())], lambda _text, _file: read)
+
+    assert len(found.rule_set.rules) == 2000
+    assert found.rule_set.rules[-1].place == "0.yml:2001:5"
+    assert time.process_time() - started_at < 10  # each held against each, and against each place, it takes forty
+
+
+def test_hundreds_of_overrides_of_nothing_are_told_without_going_through_all_names_for_each() -> None:
+    override = "\n".join(f"  - {{name: r{number}, mode: off}}" for number in range(150))
+
+    found = mistakes(f"rules: [{{name: one, match: {{code: 1}}, actions: [flag]}}]\noverride:\n{override}\n")
+
+    assert len(found) == 150
+    assert found[99].endswith("no rule is named r99; allowed: one")
+    assert found[100].endswith("no rule is named r100")

@@ -4,6 +4,7 @@ import msgspec
 
 from monitor import decisions, operators, standing
 from monitor.actions import (
+    Action,
     Alert,
     AlertAction,
     Evidence,
@@ -112,6 +113,26 @@ def test_what_is_long_over_is_forgotten_and_what_is_needed_is_kept() -> None:
 
     assert (len(soon.pauses), len(soon.alerts), len(soon.flags)) == (1, 1, 1)
     assert (len(late.pauses), len(late.alerts), len(late.flags)) == (0, 0, 1)
+
+
+def test_what_is_left_is_as_if_what_is_forgotten_had_never_been() -> None:
+    pair = msgspec.structs.replace(TIMED, scope="pair", scope_id="200:a")
+    asked: list[Action] = [
+        TIMED,
+        pair,
+        FLAG,
+        ALERT,
+        msgspec.structs.replace(ALERT, rule="other", group=(("waba", "101"),)),
+    ]
+    lasting: list[Action] = [
+        msgspec.structs.replace(pair, rule="other", scope_id="200:b", seconds=9_000.0),
+        msgspec.structs.replace(PAUSE, rule="third"),
+    ]
+    stands, _ = decisions.decide(Standing(), asked, moment(10.0))
+    stands, _ = operators.resolve(stands, FlagResolved("ann", "x", next(iter(stands.flags))), moment(11.0, 2))
+    both, kept = decisions.decide(stands, lasting, moment(20.0, 3))
+
+    assert standing.forget(both, 5_000.0) == standing.of(kept)
 
 
 def test_records_survive_their_own_encoding() -> None:

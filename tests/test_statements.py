@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from monitor import payloads
-from monitor.metrics import NUMBERS_MOST
-from monitor.statements import TEMPLATES_MOST
+from monitor import payloads, series
 from tests import setting
 from tests.world import NOW, NUMBER, WABA, World
 
@@ -120,13 +118,13 @@ def test_reviews_and_windows_show() -> None:
 
 
 def test_made_up_numbers_and_templates_stay_within_their_caps() -> None:
-    world = World()
-    for number in range(NUMBERS_MOST + 50):
+    world, caps = World(), series.caps(series.MOST)
+    for number in range(caps.numbers + 50):
         world.hear(payloads.change(str(number), messages=[payloads.message(f"wamid.{number}", NOW)]))
         template(world, "APPROVED", message_template_id=number, message_template_name=f"made-up-{number}")
     page = Gauges(world)
 
     windows = page.of("conversation_windows_open")
-    assert (len(windows), windows["other",]) == (NUMBERS_MOST + 1, 50)
-    assert len({labels[1] for labels in page.of("template_status")}) == TEMPLATES_MOST
-    assert page.dropped("template") == NUMBERS_MOST + 50 - TEMPLATES_MOST
+    assert (len(windows), windows["other",]) == (caps.numbers + 1, 50)
+    assert len({labels[1] for labels in page.of("template_status")}) == caps.templates
+    assert page.dropped("template") == caps.numbers + 50 - caps.templates

@@ -1,46 +1,30 @@
 """The embedded store: durable, all or nothing, one writer."""
 
 import asyncio
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from monitor.actions import Pause, Resend
 from monitor.memory import Number
-from monitor.messages import Message, Step
 from monitor.store import bulk
-from monitor.store.opening import SCHEMA_VERSION, open_store
-from monitor.store.protocol import Arrival, Commit, Enqueue, Settlement, StoreInUseError, StoreUnavailableError
+from monitor.store.high_water import HighWater
+from monitor.store.opening import open_store
+from monitor.store.protocol import Arrival, Before, Commit, Enqueue, Settlement, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore
-
-NOW = 1_700_000_000.0
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = open_store(tmp_path / "monitor.db", ["app"])
-    yield opened
-    await opened.close()
+from tests import records
+from tests.records import NOW
 
 
 def webhook(text: str) -> Arrival:
     return Arrival("webhook", NOW, text.encode(), "sha256=x")
 
 
-def message(wamid: str) -> Message:
-    return Message(
-        wamid, "100", "200", "hash", "outbound", "utility", "", "sent", (Step("sent", "1", NOW, NOW),), "true"
-    )
-
-
-def pause(number: int, until: float | None = None) -> Pause:
-    return Pause(
-        id=f"p{number}", scope="all", scope_id="", lane="all", rule="rule", code=None, reason="why", actor="ann",
-        since=NOW, until=until, asked_scope="all",
-    )  # fmt: skip
+def before(at: float) -> Before:
+    return Before(at, at, at, at)
 
 
 async def test_the_writer_syncs_fully_into_a_write_ahead_log(store: SqliteStore) -> None:
@@ -112,6 +96,34 @@ async def test_a_failed_transaction_leaves_nothing_and_the_next_succeeds(store: 
     assert retried == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["monitor.db", "monitor.db-wal"])
+async def test_nothing_is_written_while_another_file_has_its_name(
+    store: SqliteStore, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(tmp_path / name, tmp_path / "copy")
+    (tmp_path / name).rename(tmp_path / "moved")
+    (tmp_path / "copy").rename(tmp_path / name)
+    with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+        await store.append(webhook("one"))
+
+    (tmp_path / "moved").rename(tmp_path / name)
+
+    assert await store.append(webhook("one")) == 1
+
+
+@pytest.mark.parametrize("name", ["monitor.db", "monitor.db-wal"])
+async def test_nothing_is_written_while_the_file_has_lost_its_name(
+    store: SqliteStore, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).rename(tmp_path / "moved")
+    with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+        await store.append(webhook("one"))
+
+    (tmp_path / "moved").rename(tmp_path / name)
+
+    assert await store.append(webhook("one")) == 1
+
+
 async def test_a_caller_that_is_cancelled_does_not_wake_the_rest_of_its_group(store: SqliteStore) -> None:
     tasks = [asyncio.create_task(store.append(webhook(f"body {number}"))) for number in range(3)]
     await asyncio.sleep(0)
@@ -123,59 +135,26 @@ async def test_a_caller_that_is_cancelled_does_not_wake_the_rest_of_its_group(st
     assert results[1:] == [2, 3]
 
 
-async def test_a_second_process_is_refused(store: SqliteStore) -> None:
-    with pytest.raises(StoreInUseError, match="in use"):
-        open_store(store.path)
-
-
-def test_a_newer_schema_and_a_file_of_another_kind_are_refused_and_kept(tmp_path: Path) -> None:
-    newer, other = tmp_path / "newer.db", tmp_path / "other.db"
-    with sqlite3.connect(newer) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    other.write_bytes(b"not a database, but somebody's file" * 100)
-
-    for path, message in ((newer, "schema 99"), (other, "not a database")):
-        before = path.read_bytes()
-        with pytest.raises(StoreInUseError, match=message):
-            open_store(path)
-        assert path.read_bytes() == before
-
-
 async def test_a_step_is_all_or_nothing_with_its_cursor(store: SqliteStore) -> None:
     good = Commit(
         1,
         NOW,
-        [message("wamid.1")],
+        [records.message(1)],
         {"key": NOW},
         [Number("200", "100", "", NOW)],
-        changes=[pause(1)],
+        changes=[records.pause(1)],
         outbox=[Enqueue("am", "alertmanager", "a1")],
     )
-    bad = Commit(2, NOW, [message("wamid.2")], changes=["no change"])  # type: ignore[list-item]
+    bad = Commit(2, NOW, [records.message(2)], changes=["no change"])  # type: ignore[list-item]
 
     await store.commit(good)
     with pytest.raises(AssertionError):
         await store.commit(bad)
 
     assert await store.cursor() == 1
-    assert await store.messages(["wamid.1", "wamid.2"]) == {"wamid.1": message("wamid.1")}
+    assert await store.messages(["wamid.1", "wamid.2"]) == {"wamid.1": records.message(1)}
     assert await store.seen(["key", "other"]) == {"key": NOW}
-    assert await store.pause("p1") == pause(1)
-
-
-async def test_pages_are_newest_first_and_follow_their_cursor(store: SqliteStore) -> None:
-    for number in range(5):
-        await store.commit(Commit(number, NOW, changes=[pause(number)]))
-    await store.commit(Commit(9, NOW, changes=[pause(2, until=NOW + 5)]))
-
-    first = await store.pauses("", 3, active_at=None)
-    second = await store.pauses(first.next_cursor, 3, active_at=None)
-    active = await store.pauses("", 9, active_at=NOW + 6)
-
-    assert [one.id for one in (*first.items, *second.items)] == ["p4", "p3", "p2", "p1", "p0"]
-    assert second.next_cursor == ""
-    assert [one.id for one in active.items] == ["p4", "p3", "p1", "p0"]
+    assert await store.pause("p1") == records.pause(1)
 
 
 async def test_a_claimed_row_is_nobody_else_s_until_it_is_settled(store: SqliteStore) -> None:
@@ -213,15 +192,27 @@ async def test_a_lease_ends_with_the_process_that_held_it(tmp_path: Path) -> Non
 async def test_retention_keeps_what_waits_and_what_is_young(store: SqliteStore) -> None:
     for number in range(4):
         await store.append(webhook(f"body {number}"))
-    await store.commit(Commit(4, NOW, [message("wamid.old")]))
+    await store.commit(Commit(4, NOW, [records.message("old")]))
     done = await store.claim("app", NOW, 60.0, 2)
     await store.settle([Settlement(claim.row.id, "done") for claim in done], [])
 
-    young = await store.prune(NOW - 1, NOW - 1)
-    old = await store.prune(NOW + 1, NOW + 1)
+    young = await store.prune(before(NOW - 1))
+    old = await store.prune(before(NOW + 1))
 
     assert (young, old) == (0, 3)
     assert [entry.position for entry in await store.read_since(0.0, 0, 9, 9)] == [3, 4]
+
+
+async def test_the_newest_entry_from_before_a_time_is_found_though_the_clock_was_put_back(store: SqliteStore) -> None:
+    for seconds in (0, 10, 20, 15, 30):
+        await store.append(Arrival("webhook", NOW + seconds, f"body {seconds}".encode()))
+
+    found = [
+        await store.newest_before(NOW + seconds, until)
+        for seconds, until in ((0, 5), (1, 5), (16, 5), (99, 5), (99, 3))
+    ]
+
+    assert found == [0, 1, 4, 5, 3]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 31, 32, 291])
@@ -236,41 +227,9 @@ def test_rows_are_written_in_bulk_whatever_their_number(count: int) -> None:
     connection.close()
 
 
-async def test_a_store_of_the_first_schema_is_upgraded_with_all_that_it_holds(tmp_path: Path) -> None:
-    path = tmp_path / "monitor.db"
-    schema = (Path(__file__).parent / "schemas" / "1.sql").read_text(encoding="utf-8")
-    with sqlite3.connect(path) as db:
-        db.executescript(f"{schema} PRAGMA user_version = 1;")
-        steps = '[["sent","1",5.0,6.0,[]],["failed","2",7.0,8.0,[131043]]]'
-        row = ("wamid.1", "100", "200", "hash", "outbound", "utility", "data", "failed", steps, 1, 8.0)
-        db.execute(f"INSERT INTO messages VALUES ({', '.join('?' * 11)})", row)
-        resend = Resend("r1-0", "wamid.1", "100", "200", "hash", "utility", 131043, "rule", "", 8.0, 8.0)
-        values = ("r1-0", "wamid.1", "200", "pending", 8.0, msgspec.json.encode(resend))
-        db.execute("INSERT INTO resends VALUES (?, ?, ?, ?, ?, ?)", values)
-        db.execute("INSERT INTO numbers VALUES ('200', '100')")
-        db.execute("INSERT INTO cursors VALUES ('pipeline', 7)")
-    db.close()
-
-    opened = open_store(path)
-    try:
-        (message,) = (await opened.messages(["wamid.1"])).values()
-        page = await opened.recent_messages("", 10, people=["hash"], state="failed")
-        assert (message.state, message.billable, message.callback_data) == ("failed", "unknown", "data")
-        assert (message.steps[1].codes, message.started_at, message.due_at) == ((131043,), 5.0, None)
-        assert page.items == [message]
-        assert await opened.waiting_resends() == [resend]
-        assert await opened.numbers() == [Number("200", "100", "", 0.0)]
-        assert await opened.cursor() == 7
-    finally:
-        await opened.close()
-    with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    db.close()
-
-
 async def test_a_person_is_found_over_all_buckets_and_newest_first(store: SqliteStore) -> None:
     for first in range(0, 5_000, 1_000):
-        messages = [message(f"wamid.{number}") for number in range(first, first + 1_000)]
+        messages = [records.message(number) for number in range(first, first + 1_000)]
         own = [msgspec.structs.replace(messages[0], recipient="me", campaign="spring"), *messages[1:]]
         await store.commit(Commit(first, NOW + first, own))
 
@@ -284,12 +243,119 @@ async def test_a_person_is_found_over_all_buckets_and_newest_first(store: Sqlite
 
 
 async def test_retention_passes_over_messages_that_are_still_awaited(store: SqliteStore) -> None:
-    awaited = [msgspec.structs.replace(message(f"wamid.a{n}"), due_at=NOW + 1e6) for n in range(300)]
-    done = [message(f"wamid.d{n}") for n in range(300)]
+    awaited = [records.message(f"a{n}", due_at=NOW + 1e6) for n in range(300)]
+    done = [records.message(f"d{n}") for n in range(300)]
     await store.commit(Commit(1, NOW, [one for pair in zip(awaited, done, strict=True) for one in pair]))
 
-    while await store.prune(NOW + 1, NOW + 1):
+    while await store.prune(before(NOW + 1)):
         pass
     page = await store.recent_messages("", 1_000, people=[], state="")
 
     assert {one.wamid for one in page.items} == {one.wamid for one in awaited}
+
+
+async def test_a_tail_that_is_gone_is_seen_and_its_positions_are_not_given_again(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store = open_store(path)
+    for number in range(10):
+        await store.append(webhook(f"{number}"))
+    with closing(sqlite3.connect(tmp_path / "backup.db")) as backup, closing(sqlite3.connect(path)) as db:
+        db.backup(backup)
+    for number in range(10, 15):
+        await store.append(webhook(f"{number}"))
+    await store.close()
+    path.write_bytes((tmp_path / "backup.db").read_bytes())
+
+    reopened = open_store(path)
+    position = await reopened.append(webhook("new"))
+    await reopened.close()
+    again = open_store(path)
+    await again.close()
+
+    assert (list(reopened.lost), position, list(again.lost)) == ([11, 12, 13, 14, 15], 16, [])
+
+
+async def test_a_log_that_was_cut_off_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.db"
+    store = open_store(path)
+    for number in range(10):
+        await store.append(webhook(f"{number}"))
+    for name in ("monitor.db", "monitor.db-wal", "monitor.db.head"):
+        (tmp_path / f"crashed-{name}").write_bytes((tmp_path / name).read_bytes())
+    await store.close()
+    for name in ("monitor.db", "monitor.db-wal", "monitor.db.head"):
+        (tmp_path / f"crashed-{name}").rename(tmp_path / name)
+    log = tmp_path / "monitor.db-wal"
+    log.write_bytes(log.read_bytes()[:-4120])
+
+    reopened = open_store(path)
+    left = await reopened.read(0, 100)
+    await reopened.close()
+
+    assert [entry.position for entry in left] + list(reopened.lost) == list(range(1, 11))
+    assert reopened.lost
+
+
+@pytest.mark.parametrize("written", [b"", b"short", b"\xff" * 12, b"\0" * 64])
+async def test_a_mark_that_can_not_be_read_tells_nothing(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "monitor.db.head").write_bytes(written)
+    store = open_store(tmp_path / "monitor.db")
+    await store.append(webhook("one"))
+    await store.close()
+
+    assert not store.lost
+    assert HighWater(tmp_path / "monitor.db.head").read() == 1
+
+
+async def test_bodies_go_before_their_entries_and_those_that_wait_stay(store: SqliteStore) -> None:
+    for number in range(600):
+        await store.append(webhook(f"body {number}"))
+    await store.append(Arrival("operator", NOW, b"act"))
+    await store.append(Arrival("send", NOW, b"answer"))
+    await store.append(Arrival("send", NOW + 10, b"young"))
+    await store.commit(Commit(603, NOW, []))
+    while claims := await store.claim("app", NOW, 60.0, 1_000):
+        await store.settle([Settlement(one.row.id, "done") for one in claims if one.row.reference != "599"], [])
+    wanted = Before(NOW - 1, NOW + 5, NOW - 1, NOW - 1)
+
+    while await store.prune(wanted):
+        pass
+    held = await store.read_since(0.0, 0, 700, 700)
+    (last,) = await store.claim("app", NOW + 100, 60.0, 1_000)
+    await store.settle([Settlement(last.row.id, "done")], [])
+    while await store.prune(wanted):
+        pass
+    left = await store.read_since(0.0, 0, 700, 700)
+
+    assert [entry.position for entry in held if entry.body] == [599, 600, 602, 603]
+    assert [entry.body for entry in left if entry.body] == [b"young"]
+    assert len(left) == 602
+    assert await store.append(webhook("body 7")) is None, "a copy is still known"
+
+
+async def test_messages_and_the_journal_have_ages_of_their_own(store: SqliteStore) -> None:
+    await store.append(webhook("body"))
+    await store.commit(Commit(2, NOW, [records.message(1)]))
+    for claim in await store.claim("app", NOW, 60.0, 9):
+        await store.settle([Settlement(claim.row.id, "done")], [])
+
+    await store.prune(Before(NOW + 1, NOW + 1, NOW - 1, NOW - 1))
+    kept = await store.messages(["wamid.1"])
+    await store.prune(Before(NOW + 1, NOW + 1, NOW + 1, NOW - 1))
+
+    assert await store.read_since(0.0, 0, 9, 9) == []
+    assert list(kept) == ["wamid.1"]
+    assert await store.messages(["wamid.1"]) == {}
+
+
+async def test_history_stays_unless_it_is_given_an_age(store: SqliteStore) -> None:
+    pauses = [records.pause(1, until=NOW), records.pause(2), records.pause(3, until=NOW + 10)]
+    await store.commit(Commit(1, NOW, changes=pauses))
+
+    await store.prune(before(NOW + 5))
+    kept = (await store.pauses("", 9, active_at=None)).items
+    await store.prune(Before(NOW - 1, NOW - 1, NOW - 1, NOW - 1, history=NOW + 5))
+    left = (await store.pauses("", 9, active_at=None)).items
+
+    assert len(kept) == 3
+    assert {one.until for one in left} == {None, NOW + 10}

@@ -236,6 +236,32 @@ async def test_the_gate_denies_until_what_stands_is_loaded(app: App) -> None:
     assert (answer.status, answer.json()["reason"]) == (403, "not_ready")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/-/healthy", 200),
+        ("GET", "/-/ready", 503),
+        ("GET", "/metrics", 200),
+        ("GET", f"/v1/gate/{NUMBER}", 403),
+        ("GET", "/v1/pauses", 503),
+        ("GET", "/v1/events", 503),
+        ("POST", "/v1/pauses", 503),
+        ("POST", "/-/reload", 503),
+        ("GET", "/", 503),
+    ],
+)
+async def test_while_it_starts_only_the_gate_and_probes_and_metrics_are_answered(
+    tmp_path: Path, method: str, path: str, status: int
+) -> None:
+    file = configured(tmp_path)
+    built = application.build(config.load(file), file)
+
+    answer = await call(built.internal, method, path, headers=JSON)
+
+    assert answer.status == status
+    await built.close()
+
+
 async def test_a_reload_is_all_or_nothing(app: App, tmp_path: Path) -> None:
     before = app.pipeline.plan.hash
     configured(tmp_path, "forward: [{name: app}]\n")

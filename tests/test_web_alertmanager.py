@@ -57,6 +57,17 @@ async def test_an_alert_pauses_once_and_its_end_releases(app: App) -> None:
     assert await pauses(app) == []
 
 
+async def test_a_group_of_hundreds_of_alerts_is_taken_and_one_of_thousands_refused(app: App) -> None:
+    alert = {"status": "firing", "labels": {"alertname": "Other"}, "annotations": {"description": "x" * 900}}
+    pausing = {"status": "firing", "labels": {"alertname": "Lost"}, "annotations": PAUSE, "fingerprint": "f"}
+
+    taken = await post(app, "/v1/alertmanager", {"alerts": [*[alert] * 900, pausing]})
+    refused = await post(app, "/v1/alertmanager", {"alerts": [{"status": "firing"}] * 1_001})
+
+    assert (taken.status, len(taken.json()["paused"])) == (200, 1)
+    assert refused.status == 422
+
+
 async def test_lane_and_length_are_as_the_annotations_say(app: App) -> None:
     await notify(app, {**PAUSE, "whatsapp_pause_lane": "marketing", "whatsapp_pause_for": "2h"})
 

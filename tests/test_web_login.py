@@ -10,8 +10,7 @@ import pytest
 from monitor import app as application
 from monitor import config
 from monitor.app import App
-from monitor.roles import Granted, Role
-from monitor.secrets import Secret
+from monitor.roles import Role, granted
 from monitor.web import login
 from monitor.web.sessions import COOKIE, LASTS_SECONDS, Sessions
 from tests.asgi import Answer, call
@@ -128,11 +127,10 @@ def headers_of(session: str) -> list[tuple[bytes, bytes]]:
 
 
 def test_a_session_ends_after_its_time_with_its_token_and_by_any_change() -> None:
-    now, tokens = [1_000.0], [Granted(Secret("one"), Role.VIEWER), Granted(Secret("two"), Role.OPERATOR)]
+    now, tokens = [1_000.0], [granted("one", Role.VIEWER), granted("two", Role.OPERATOR)]
     sessions = Sessions(b"k" * 32, lambda: tokens, lambda: now[0])
-    session = sessions.opened("two")
-    assert session is not None
-    assert sessions.role(headers_of(session)) is Role.OPERATOR
+    session = sessions.opened(tokens[1])
+    assert sessions.granted(headers_of(session)) == tokens[1]
 
     ends_at, nonce, signed = session.split(".")
     for forged in (
@@ -143,10 +141,10 @@ def test_a_session_ends_after_its_time_with_its_token_and_by_any_change() -> Non
         "é.é.é",
         f"x.{nonce}.{signed}",
     ):
-        assert sessions.role([(b"cookie", f"{COOKIE}={forged}".encode("latin-1"))]) is None
-    assert Sessions(b"other" * 8, lambda: tokens, lambda: now[0]).role(headers_of(session)) is None
+        assert sessions.granted([(b"cookie", f"{COOKIE}={forged}".encode("latin-1"))]) is None
+    assert Sessions(b"other" * 8, lambda: tokens, lambda: now[0]).granted(headers_of(session)) is None
     del tokens[1]
-    assert sessions.role(headers_of(session)) is None
-    tokens.append(Granted(Secret("two"), Role.OPERATOR))
+    assert sessions.granted(headers_of(session)) is None
+    tokens.append(granted("two", Role.OPERATOR))
     now[0] += LASTS_SECONDS
-    assert sessions.role(headers_of(session)) is None
+    assert sessions.granted(headers_of(session)) is None

@@ -9,8 +9,8 @@ import pytest
 from monitor import app as application
 from monitor import config
 from monitor.app import App
+from monitor.attempts import ADDRESSES_MOST, DIFFERENT_MOST, WINDOW_SECONDS, Attempts
 from monitor.roles import Role, needed
-from monitor.web.attempts import ADDRESSES_MOST, DIFFERENT_MOST, WINDOW_SECONDS, Attempts
 from tests.asgi import Answer, call
 from tests.test_web import configured
 
@@ -68,7 +68,7 @@ async def test_a_viewer_who_is_signed_in_sees_the_page_and_can_not_release(app: 
 def test_operators_do_everything_where_nobody_is_an_admin(tmp_path: Path) -> None:
     loaded = config.load(configured(tmp_path, "web: {operator_tokens: [an-operator-token], viewer_tokens: [seeing]}\n"))
 
-    assert [token.role for token in loaded.tokens] == [Role.VIEWER, Role.ADMIN]
+    assert [token.role for token in loaded.granted] == [Role.VIEWER, Role.ADMIN]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
@@ -82,7 +82,7 @@ async def test_whoever_tries_many_tokens_is_told_to_wait_and_nobody_else(app: Ap
     form = [("Content-Type", "application/x-www-form-urlencoded")]
     by_form = await call(app.internal, "POST", "/login", headers=form, body=b"token=guess")
 
-    assert [answer.status for answer in answers] == [401] * (DIFFERENT_MOST + 1) + [429] * 2
+    assert [answer.status for answer in answers] == [401] * DIFFERENT_MOST + [429] * 3
     assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_SECONDS + 1
     assert (right.status, by_form.status) == (200, 429)
 
@@ -98,7 +98,7 @@ async def test_a_program_with_one_wrong_token_is_not_taken_for_a_guess(app: App)
 def test_a_window_ends_and_other_addresses_are_not_concerned() -> None:
     now, counted = [1_000.0], list[str]()
     attempts = Attempts(lambda: now[0], counted.append)
-    for number in range(DIFFERENT_MOST + 1):
+    for number in range(DIFFERENT_MOST):
         attempts.failed("10.0.0.1", f"{number}".encode())
 
     assert attempts.wait_seconds("10.0.0.1") > 0
@@ -107,7 +107,7 @@ def test_a_window_ends_and_other_addresses_are_not_concerned() -> None:
     assert attempts.wait_seconds("10.0.0.1") == 0
     attempts.failed("10.0.0.1", b"once more")
     assert attempts.wait_seconds("10.0.0.1") == 0
-    assert counted == ["unknown"] * (DIFFERENT_MOST + 1) + ["limited", "unknown"]
+    assert counted == ["unknown"] * DIFFERENT_MOST + ["limited", "unknown"]
 
 
 def test_addresses_are_forgotten_before_they_are_too_many() -> None:

@@ -158,6 +158,7 @@ def _gate() -> list[panels.AnyPanel]:
                 [(or_zero(highest(denials), "reason"), "{{reason}} {{via}}")],
             ),
             "WhatsAppSendingPaused",
+            "WhatsAppMonitorGateBlind",
         ),
         panels.linked(
             panels.paint(

@@ -38,6 +38,7 @@ def _now() -> list[panels.AnyPanel]:
     firings = "whatsapp_monitor_rule_firings"
     throttles = series("whatsapp_gate_throttled_per_second")
     late = grown("whatsapp_monitor_rule_late_events_total", by="rule")
+    crowded = grown("whatsapp_monitor_rule_crowded_events_total", by="rule")
     return [
         panels.linked(
             panels.number(
@@ -88,11 +89,14 @@ def _now() -> list[panels.AnyPanel]:
             span=8,
         ),
         panels.lines(
-            "Late events ignored",
-            "Events older than a rule's max_age when they came: Meta delivers again after an outage of ours. The eight "
-            "rules with the most.",
+            "Events ignored",
+            "Late: older than a rule's max_age when they came, as Meta delivers again after an outage of ours. "
+            "Crowded: of one group more than a rule may fire in. The eight rules with the most of each.",
             "short",
-            [(or_zero(highest(f"{late} > 0"), "rule"), "{{rule}}")],
+            [
+                (or_zero(highest(f"{late} > 0"), "rule"), "{{rule}}, late"),
+                (or_zero(highest(f"{crowded} > 0"), "rule"), "{{rule}}, crowded"),
+            ],
         ),
     ]
 

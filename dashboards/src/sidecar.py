@@ -90,7 +90,15 @@ def _now() -> list[panels.AnyPanel]:
 def _received() -> list[panels.AnyPanel]:
     lag, commit = "whatsapp_webhook_lag_seconds", "whatsapp_monitor_journal_commit_seconds"
     return [
-        overview.deliveries(8),
+        overview.deliveries(6),
+        panels.lines(
+            "Signed by",
+            "Deliveries per second, by which of the app secrets signed them, in their order. After a rotation the old "
+            "one's line comes to an end.",
+            "reqps",
+            [(per_second("whatsapp_monitor_signatures_total", by="secret"), "{{secret}}")],
+            span=6,
+        ),
         panels.linked(
             panels.lines(
                 "Webhook lag, p99",
@@ -98,6 +106,7 @@ def _received() -> list[panels.AnyPanel]:
                 "seconds.",
                 "s",
                 [(highest(quantile(0.99, lag, by="field")), "{{field}}")],
+                span=6,
             ),
             "WhatsAppWebhookLagHigh",
         ),
@@ -107,6 +116,7 @@ def _received() -> list[panels.AnyPanel]:
                 "From handing a group of deliveries to the writer to its durability.",
                 "s",
                 [(quantile(0.5, commit), "p50"), (quantile(0.99, commit), "p99")],
+                span=6,
             ),
             "WhatsAppMonitorJournalUnavailable",
         ),
@@ -120,6 +130,7 @@ def _pipeline() -> list[panels.AnyPanel]:
     size = f"max by (instance) ({series('whatsapp_monitor_journal_bytes')})"
     room = f"min by (instance) ({series('whatsapp_monitor_disk_free_bytes')})"
     kept = f"max({series('whatsapp_monitor_disk_kept_free_bytes')})"
+    lost = f"sum({series('whatsapp_monitor_journal_lost_entries')})"
     return [
         panels.stack(
             "Events by kind",
@@ -148,16 +159,19 @@ def _pipeline() -> list[panels.AnyPanel]:
         ),
         panels.linked(
             panels.lines(
-                "Not understood",
-                "In each step: parts of webhooks that could not be read, and events that made the monitor itself fail.",
+                "Not understood or lost",
+                "In each step: parts of webhooks that could not be read, and events that made the monitor itself fail. "
+                "Since the start: entries that were durable and were gone.",
                 "short",
                 [
                     (grown("whatsapp_monitor_events_total", 'kind="unparsed"'), "unparsed"),
                     (grown("whatsapp_monitor_quarantined_total"), "quarantined"),
+                    (lost, "lost"),
                 ],
             ),
             "WhatsAppUnparsed",
             "WhatsAppMonitorQuarantined",
+            "WhatsAppMonitorEntriesLost",
         ),
         panels.lines(
             "Repeated events",
@@ -275,6 +289,8 @@ def _lost() -> list[panels.AnyPanel]:
     spans = grown("whatsapp_monitor_spans_dropped_total", by="reason")
     loops = grown("whatsapp_monitor_loop_restarts_total", by="loop")
     build = series("whatsapp_monitor_build_info")
+    clock = series("whatsapp_monitor_clock_off_seconds")
+    connections = grown("whatsapp_monitor_connections_refused_total", by="listener, reason")
     logins = grown("whatsapp_monitor_logins_failed_total", by="outcome")
     return [
         panels.lines(
@@ -282,6 +298,13 @@ def _lost() -> list[panels.AnyPanel]:
             "Tokens that nobody has, and requests that had to wait after many different ones, in each step.",
             "short",
             [(logins, "{{outcome}}")],
+            span=6,
+        ),
+        panels.lines(
+            "Connections refused",
+            "Connections that were not let in since there were too many, or for their certificate, in each step.",
+            "short",
+            [(connections, "{{listener}}: {{reason}}")],
             span=6,
         ),
         panels.linked(
@@ -307,12 +330,25 @@ def _lost() -> list[panels.AnyPanel]:
             ),
             "WhatsAppMonitorLoopRestarts",
         ),
-        panels.rows(
-            "Versions",
-            "What runs.",
-            f"count by (instance, version, python_version, sqlite_version) ({build})",
-            {"instance": "Instance", "version": "Version", "python_version": "Python", "sqlite_version": "SQLite"},
-            "No monitor is scraped",
-            span=6,
+        panels.linked(
+            panels.lines(
+                "Clocks apart",
+                "How far the machine's clock has jumped from the one that the monitor goes by, forward or back.",
+                "s",
+                [(highest(f"abs(max by (instance) ({clock}))"), "{{instance}}")],
+                span=6,
+            ),
+            "WhatsAppMonitorClockJumped",
+        ),
+        panels.linked(
+            panels.rows(
+                "Versions",
+                "What runs.",
+                f"count by (instance, version, python_version, sqlite_version) ({build})",
+                {"instance": "Instance", "version": "Version", "python_version": "Python", "sqlite_version": "SQLite"},
+                "No monitor is scraped",
+                span=18,
+            ),
+            "WhatsAppMonitorWatchdog",
         ),
     ]

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,13 @@ def call(
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         answer = httpx2.request(
-            method, url.rstrip("/") + path, json=body, headers=headers, timeout=timeout_seconds, trust_env=False
+            method,
+            url.rstrip("/") + path,
+            json=body,
+            headers=headers,
+            timeout=timeout_seconds,
+            trust_env=False,
+            verify=trusted(),
         )
         value: dict[str, Any] = answer.json()
     except (httpx2.HTTPError, json.JSONDecodeError, httpx2.InvalidURL) as error:
@@ -57,6 +64,24 @@ def call(
         return value
     click.echo(f"whatsapp-monitor: {value.get('message') or value.get('error')}", err=True)
     sys.exit(FAILED)
+
+
+def trusted() -> ssl.SSLContext | bool:
+    """Return whom a sidecar's certificate may be signed by, and what we prove ourselves with, as the environment says.
+
+    Print what is wrong and exit where a file can't be used.
+    """
+    authority, certificate, key = (os.environ.get(f"WHATSAPP_MONITOR_{name}_FILE") for name in ("CA", "CERT", "KEY"))
+    if not authority and not certificate:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=authority)
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        click.echo(f"whatsapp-monitor: WHATSAPP_MONITOR_CA_FILE, _CERT_FILE or _KEY_FILE: {error}", err=True)
+        sys.exit(FAILED)
+    return context
 
 
 def of_target(target: Target, directory: Path) -> httpx2.Client:
@@ -75,7 +100,9 @@ def post(url: str, path: str, token: str | None, timeout_seconds: float = 60) ->
     """Post to a running sidecar what has no answer but that it was done; print what is wrong and exit otherwise."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx2.post(url.rstrip("/") + path, headers=headers, timeout=timeout_seconds, trust_env=False)
+        answer = httpx2.post(
+            url.rstrip("/") + path, headers=headers, timeout=timeout_seconds, trust_env=False, verify=trusted()
+        )
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar: {error}", err=True)
         sys.exit(FAILED)

@@ -81,9 +81,12 @@ def doctor(
     except Mistaken as error:
         mistakes.end(error)
     found: list[Finding] = []
-    with httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as asking:
+    with (
+        httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as asking,
+        httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False, verify=client.trusted()) as sidecar,
+    ):
         graph = _Graph(asking, loaded, app_id, access_token)
-        for one in _findings(asking, graph, loaded, config_file, url, token, numbers, wabas):
+        for one in _findings(sidecar, graph, loaded, config_file, url, token, numbers, wabas):
             found.append(one)
             if not as_json:
                 _print(one)
@@ -94,7 +97,7 @@ def doctor(
 
 
 def _findings(
-    asking: httpx2.Client,
+    sidecar: httpx2.Client,
     graph: "_Graph",
     loaded: Loaded,
     config_file: Path,
@@ -103,8 +106,8 @@ def _findings(
     numbers: tuple[str, ...],
     wabas: tuple[str, ...],
 ) -> Iterator[Finding]:
-    yield from _sidecar(asking, url, token, config_file)
-    known = _numbers(asking, url, token)
+    yield from _sidecar(sidecar, url, token, config_file)
+    known = _numbers(sidecar, url, token)
     yield from _machine(loaded)
     yield from graph.app()
     yield from graph.numbers(numbers or [number for number, _ in known])
@@ -118,10 +121,10 @@ def _print(one: Finding) -> None:
         click.echo(f"{'':<8} mend it: {one.mend}")
 
 
-def _sidecar(asking: httpx2.Client, url: str, token: str | None, config_file: Path) -> Iterator[Finding]:
+def _sidecar(sidecar: httpx2.Client, url: str, token: str | None, config_file: Path) -> Iterator[Finding]:
     start = f"whatsapp-monitor serve --config.file {config_file}"
     try:
-        answer = asking.get(f"{url.rstrip('/')}/-/ready")
+        answer = sidecar.get(f"{url.rstrip('/')}/-/ready")
     except httpx2.HTTPError as error:
         yield Finding("sidecar", "failed", f"{url} does not answer: {type(error).__name__}", start)
         return
@@ -130,16 +133,16 @@ def _sidecar(asking: httpx2.Client, url: str, token: str | None, config_file: Pa
     else:
         yield Finding("sidecar", "failed", f"not ready: {answer.status_code}", f"look at its log; {start}")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    listed = asking.get(f"{url.rstrip('/')}/v1/pauses", headers=headers)
+    listed = sidecar.get(f"{url.rstrip('/')}/v1/pauses", headers=headers)
     if listed.status_code == 401:
         yield Finding("operator token", "failed", "the sidecar wants one", "export WHATSAPP_MONITOR_TOKEN=…")
 
 
-def _numbers(asking: httpx2.Client, url: str, token: str | None) -> list[tuple[str, str]]:
+def _numbers(sidecar: httpx2.Client, url: str, token: str | None) -> list[tuple[str, str]]:
     """Return the numbers that the sidecar knows, each with its account."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        text = asking.get(
+        text = sidecar.get(
             f"{url.rstrip('/')}/metrics", params={"name[]": "whatsapp_phone_number_info"}, headers=headers
         ).text
     except httpx2.HTTPError:

@@ -66,7 +66,9 @@ def drill(
     except Mistaken as error:
         mistakes.end(error)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx2.Client(base_url=url.rstrip("/"), headers=headers, timeout=10, trust_env=False) as sidecar:
+    with httpx2.Client(
+        base_url=url.rstrip("/"), headers=headers, timeout=10, trust_env=False, verify=client.trusted()
+    ) as sidecar:
         play = _Play(sidecar, loaded, webhook.rstrip("/"), timeout_seconds, actor)
         try:
             result = play.run(int(code))

@@ -15,7 +15,6 @@ import msgspec
 
 from monitor import (
     actions,
-    app,
     backtests,
     codes,
     config,
@@ -25,6 +24,7 @@ from monitor import (
     parse,
     partitions,
     pseudonyms,
+    reloads,
     rule_files,
 )
 from monitor.actions import Pause, is_in_force
@@ -193,7 +193,7 @@ def _rules(files: tuple[Path, ...], loaded: Loaded | None) -> RuleSet:
 def _settings(rules: RuleSet, loaded: Loaded | None) -> Settings:
     """Return how events take effect; without a configuration as where it says nothing."""
     if loaded is not None:
-        return app.settings(loaded, rules)
+        return reloads.settings(loaded, rules)
     return Settings(engine.plan(rules, codes.catalogue()), DEFAULT_POLICY, NO_NAMING, 0.0, False)
 
 

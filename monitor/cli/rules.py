@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from monitor import rule_checks, rule_files, rule_tests
+from monitor import document, rule_checks, rule_files, rule_tests
 from monitor.cli import junit, mistakes, output, proof
 from monitor.document import Mistaken
 from monitor.rule_coverage import Coverage
+from monitor.sandbox import Sandbox
 
 FAILED, WRONG = 1, 2
 _files = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -34,8 +35,9 @@ def rules() -> None:
 def check(files: tuple[Path, ...], fatal_warnings: bool, against: tuple[Path, ...], as_json: bool) -> None:
     """Check rules FILES together, in their order; every mistake with its file, line and column."""
     try:
-        found = rule_files.read((str(file), file.read_bytes()) for file in files)
-        before = rule_files.load((str(file), file.read_bytes()) for file in against)
+        with Sandbox() as sandbox:
+            found = rule_files.read(((str(file), document.content(file)) for file in files), sandbox.read)
+            before = rule_files.load(((str(file), document.content(file)) for file in against), sandbox.read)
     except Mistaken as error:
         mistakes.end(error)
     for warning in found.warnings:

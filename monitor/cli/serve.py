@@ -10,19 +10,38 @@ from pathlib import Path
 import click
 import uvloop
 
-from monitor import app, config, durations, listeners, logs
+from monitor import app, config, durations, entrances, listeners, logs, pacing
 from monitor.app import App
 from monitor.cli import mistakes, output
 from monitor.document import Mistaken
-from monitor.store.protocol import StoreInUseError
+from monitor.sandbox import Sandbox
+from monitor.store.protocol import StoreInUseError, StoreUnavailableError
 
 FAILED, WRONG, IN_USE = 1, 2, 3
 SWITCH_SECONDS = 0.001  # how long a thread may keep the interpreter: the default 5 ms shows in the gate's p99
+BEGUN_AT_ONCE = 8  # webhooks, in a turn of the loop
 WATCH_SECONDS = 0.2
 DELAY_MOST_SECONDS = 30.0
+GRACE_LEAST_SECONDS = 1.5  # for what is under way when the listeners close, however long they stayed open
+ANSWER_SECONDS = 0.5  # of these: for answering what has not ended by itself
 # Records hold no cycles: the defaults (700, 10, 10) collect several times in each pipeline step, and a full collection
 # with thousands of series holds the gate for 40 to 90 ms.
 GC_THRESHOLDS = (20_000, 20, 100)
+
+web_file_option = click.option(
+    "--web.config.file",
+    "web_file",
+    type=click.Path(path_type=Path),
+    envvar="WHATSAPP_MONITOR_WEB_CONFIG_FILE",
+    help="TLS, users and headers of the internal listener, as Prometheus writes them.",
+)
+webhook_file_option = click.option(
+    "--webhook.config.file",
+    "webhook_file",
+    type=click.Path(path_type=Path),
+    envvar="WHATSAPP_MONITOR_WEBHOOK_CONFIG_FILE",
+    help="TLS and headers of the public listener, in the same format.",
+)
 
 
 @click.command()
@@ -51,12 +70,14 @@ GC_THRESHOLDS = (20_000, 20, 100)
     envvar="WHATSAPP_MONITOR_WEBHOOK_LISTEN_ADDRESS",
     help="Public listener: Meta's webhooks and nothing else.",
 )
+@web_file_option
+@webhook_file_option
 @click.option(
     "--web.insecure",
     "is_insecure",
     is_flag=True,
     envvar="WHATSAPP_MONITOR_WEB_INSECURE",
-    help="Let the internal listener leave loopback without a token.",
+    help="Let the internal listener leave loopback with nobody asked who they are.",
 )
 @click.option(
     "--shutdown.delay",
@@ -88,6 +109,8 @@ def serve(
     config_file: Path,
     web_address: str,
     webhook_address: str,
+    web_file: Path | None,
+    webhook_file: Path | None,
     is_insecure: bool,
     delay: str,
     log_level: str,
@@ -95,20 +118,23 @@ def serve(
 ) -> None:
     """Receive webhooks and serve the gate, until SIGTERM or SIGINT; SIGHUP reloads configuration and rules."""
     logs.configure(log_level, log_format)
-    loaded = _loaded(config_file)
+    loaded = _loaded(config_file, web_file, webhook_file)
     try:
         delay_seconds = durations.parse(delay)
         if delay_seconds > DELAY_MOST_SECONDS:
             raise ValueError(f"--shutdown.delay is {DELAY_MOST_SECONDS:g} s at most")
         host, _ = listeners.split(web_address)
-        if not listeners.is_loopback(host) and not loaded.tokens and not is_insecure:
+        is_closed = loaded.granted or loaded.web.file.is_closed
+        if not listeners.is_loopback(host) and not is_closed and not is_insecure:
             raise ValueError(
-                f"{web_address} can be reached from other machines: set web.operator_tokens, or say --web.insecure"
+                f"{web_address} can be reached from other machines: set web.operator_tokens, or users or client "
+                "certificates in --web.config.file, or say --web.insecure"
             )
         sockets = [listeners.bind(webhook_address), listeners.bind(web_address)]
     except (ValueError, OSError) as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(WRONG)
+    listeners.raise_files()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -117,22 +143,28 @@ def serve(
     except StoreInUseError as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(IN_USE)
+    except StoreUnavailableError as error:  # while it started: what runs answers 503 instead
+        click.echo(f"whatsapp-monitor: {loaded.store_path} can't be used: {error}", err=True)
+        sys.exit(IN_USE)
 
 
 @click.command("check-config")
 @click.argument("file", default="monitor.yml", type=click.Path(path_type=Path))
+@web_file_option
+@webhook_file_option
 @output.json_option
-def check_config(file: Path, as_json: bool) -> None:
+def check_config(file: Path, web_file: Path | None, webhook_file: Path | None, as_json: bool) -> None:
     """Check a configuration FILE and the rules that it names."""
-    loaded = _loaded(file)
+    loaded = _loaded(file, web_file, webhook_file)
     rules = loaded.rule_set
     found = {"file": str(file), "rules": len(rules.rules), "hash": rules.hash, "warnings": list(loaded.warnings)}
     output.say(found, as_json, f"{file}: fine; {len(rules.rules)} rules, hash {rules.hash}")
 
 
-def _loaded(file: Path) -> config.Loaded:
+def _loaded(file: Path, web_file: Path | None, webhook_file: Path | None) -> config.Loaded:
     try:
-        loaded = config.load(file)
+        with Sandbox() as sandbox:
+            loaded = config.load(file, web_path=web_file, webhook_path=webhook_file, reader=sandbox.read)
     except Mistaken as error:
         mistakes.end(error)
     for warning in loaded.warnings:
@@ -141,14 +173,26 @@ def _loaded(file: Path) -> config.Loaded:
 
 
 async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket], delay_seconds: float) -> int:
+    asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     parts = app.build(loaded, file)
+    refused = parts.metrics.connections_refused
+    receiving = pacing.paced(parts.receiver, BEGUN_AT_ONCE)
+    public = entrances.server(
+        receiving, lambda: parts.loaded.webhook, lambda reason: refused.of("public", reason).inc()
+    )
+    internal = entrances.server(
+        parts.internal, lambda: parts.loaded.web, lambda reason: refused.of("internal", reason).inc()
+    )
+    # The gate answers by `gate.on_error` until what stands is loaded; who delivers waits for that.
+    sockets[0].listen(listeners.BACKLOG)
+    serving = [asyncio.create_task(internal.serve([sockets[1]]), name="internal")]
     await parts.start()
-    public, internal = listeners.server(parts.receiver), listeners.server(parts.internal)
     stopping, leaving = asyncio.Event(), asyncio.Event()
     _on_signals(parts, stopping, leaving, (public, internal))
-    serving = [
-        asyncio.create_task(server.serve([bound]), name=name)
-        for server, bound, name in zip((public, internal), sockets, ("public", "internal"), strict=True)
+    serving.append(asyncio.create_task(public.serve([sockets[0]]), name="public"))
+    renewing = [
+        asyncio.create_task(entrances.renew(public, lambda: parts.loaded.webhook)),
+        asyncio.create_task(entrances.renew(internal, lambda: parts.loaded.web)),
     ]
     logs.get().info(
         "serving",
@@ -163,12 +207,17 @@ async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket]
         except TimeoutError:
             continue
     is_broken = parts.store.writer.is_broken
+    for task in renewing:
+        task.cancel()
     parts.stop()
-    if leaving.is_set() and not is_broken:
-        await asyncio.sleep(delay_seconds)  # a balancer goes on sending here until it has seen that we are not ready
-    public.should_exit = internal.should_exit = True
+    open_seconds = delay_seconds if leaving.is_set() and not is_broken else 0.0
+    await asyncio.sleep(open_seconds)  # a balancer goes on sending here until it has seen that we are not ready
+    grace_seconds = max(GRACE_LEAST_SECONDS, listeners.GRACEFUL_SECONDS - open_seconds)
+    parts.deadlines.leave(grace_seconds - ANSWER_SECONDS)
+    for server in (public, internal):
+        server.leave(grace_seconds)
     await asyncio.gather(*serving, return_exceptions=True)
-    await parts.close()
+    await parts.close(open_seconds)
     if is_broken:
         logs.get().error("store_broken", advice="restart recovers it from its log")
         return FAILED
@@ -194,6 +243,8 @@ def _on_signals(
         stopping.set()
 
     def reload() -> None:
+        if len(reloads) > 1:  # one is under way, and one that waits will see whatever has changed by now
+            return
         task = loop.create_task(parts.reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)

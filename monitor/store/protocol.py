@@ -163,8 +163,27 @@ class Page(msgspec.Struct, frozen=True):
     next_cursor: str
 
 
+class Before(msgspec.Struct, frozen=True):
+    """From before when what is removed, by class: `bodies` are the bytes of webhooks and of sends in the journal.
+
+    `messages` are those with their resends and windows, `history` is what stood and is over: pauses, flags, alerts and
+    incidents, which stay where it is 0. All else goes with the journal.
+    """
+
+    journal: float
+    bodies: float
+    messages: float
+    campaigns: float
+    history: float = 0.0
+
+
 class Store(Protocol):
     """The one seam to durable state. Every write is durable when its call returns, or raises StoreUnavailableError."""
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much was journaled since the start that the pipeline has not read."""
+        ...
 
     async def append(self, arrival: Arrival) -> int | None:
         """Journal it with a forward row per destination; return its position, or None for a copy of a known body."""
@@ -181,6 +200,10 @@ class Store(Protocol):
 
         Of webhooks only those that hold some bytes; ticks and sends always.
         """
+        ...
+
+    async def newest_before(self, received_at: float, until: int) -> int:
+        """Return the position of the newest entry up to `until` that was received before a time, 0 where none was."""
         ...
 
     async def entry(self, position: int) -> Entry | None:
@@ -367,8 +390,8 @@ class Store(Protocol):
         """Let nothing of what was removed remain in the store's files."""
         ...
 
-    async def prune(self, before: float, campaigns_before: float) -> int:
-        """Remove a few of what is older than a time and that nothing waits for; say how many, 0 when all is done."""
+    async def prune(self, before: Before) -> int:
+        """Remove a few that are past their class's time and that nothing waits for; say how many, 0 when done."""
         ...
 
     async def close(self) -> None:

@@ -1,5 +1,7 @@
 """What is read of the SQLite schema: plain functions of a read-only connection."""
 
+import math
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -8,7 +10,7 @@ import msgspec
 
 from monitor import standing as standings
 from monitor.actions import Alert, AuditEntry, Flag, Incident, Pause, Resend
-from monitor.conversations import Window
+from monitor.conversations import WINDOWS_MOST, Window
 from monitor.firings import Firing
 from monitor.memory import NUMBERS_MOST, RECENT_MOST, STATES_MOST, Number
 from monitor.standing import KEPT_SECONDS, Standing
@@ -20,6 +22,7 @@ from monitor.windows import Value
 _ENTRY = "SELECT position, kind, received_at, body, signature FROM journal"
 _OUTBOX = "id, destination, kind, reference, created_at, attempts, sent, error, state"
 CLAIM_BYTES_MOST = 8 * 1024 * 1024  # of the bodies that are forwarded
+_CAMPAIGNS_CURSOR = re.compile(r"([0-9]+(?:\.[0-9]+)?)_([0-9]{1,18})")
 _T = TypeVar("_T")
 
 
@@ -105,9 +108,10 @@ def states(db: sqlite3.Connection) -> list[State]:
 
 
 def conversations(db: sqlite3.Connection, now: float) -> list[Window]:
-    """Return open customer-service windows, the one that closes last standing last."""
-    query = "SELECT phone_number_id, recipient, closes_at, alias FROM conversations WHERE closes_at > ? ORDER BY 3"
-    return [Window(*row) for row in db.execute(query, (now,))]
+    """Return open customer-service windows, the one that closes last standing last: one more than memory keeps."""
+    query = """SELECT phone_number_id, recipient, closes_at, alias FROM conversations WHERE closes_at > ?
+        ORDER BY 3 DESC LIMIT ?"""
+    return [Window(*row) for row in db.execute(query, (now, WINDOWS_MOST + 1))][::-1]
 
 
 def resends(db: sqlite3.Connection, where: str, *values: Any) -> list[Resend]:
@@ -154,8 +158,8 @@ def messages_page(db: sqlite3.Connection, before: int, limit: int, persons: Sequ
 
 def campaigns(db: sqlite3.Connection, before: str, limit: int) -> Page:
     """Return campaigns, the one heard of last first; the cursor is a time and an id."""
-    at, _, last_id = before.partition("_")
-    bound = (float(at), int(last_id)) if at.replace(".", "", 1).isdigit() and last_id.isdigit() else (1e18, 0)
+    told = _CAMPAIGNS_CURSOR.fullmatch(before)
+    bound = (math.inf, 0) if told is None else (float(told[1]), int(told[2]))
     query = """SELECT id, campaign, first_at, last_at, (SELECT json_group_object(heading, count) FROM campaign_counts
         WHERE campaign_counts.campaign = campaigns.campaign) FROM campaigns
         WHERE (last_at, id) < (?, ?) ORDER BY last_at DESC, id DESC LIMIT ?"""

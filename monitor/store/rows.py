@@ -19,6 +19,7 @@ message = msgspec.json.Decoder(Message).decode
 # One row whatever their number, for the reason in bulk.py.
 KNOWN_MESSAGES = """SELECT '[' || group_concat(record) || ']' FROM messages
     WHERE wamid IN (SELECT value FROM json_each(?))"""
+AGAIN_MOST_SECONDS = 120.0  # twice what an alert waits for that is told again (tellings.py)
 _COLUMNS = "wamid, phone_number_id, recipient, state, campaign, started_at, due_at, updated_at, record, bucket"
 _MESSAGES = f"INSERT INTO messages ({_COLUMNS})"
 _NEWER = "ON CONFLICT (wamid) DO UPDATE SET " + ", ".join(
@@ -115,11 +116,14 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], cl
 
 
 def renew(connection: sqlite3.Connection, destination: str, now: float, *, is_start: bool) -> None:
-    """Let what waits after a failure, its own or one before it, be due; at a start end every lease."""
+    """Let what waits after a failure, its own or one before it, be due; at a start end every lease.
+
+    So is what waits for longer than anything is told to wait: the clock was put back since.
+    """
     connection.execute(
         """UPDATE outbox SET next_at = ?1 WHERE destination = ?2 AND state = 'pending' AND next_at > ?1
-        AND (attempts > 0 OR sent = 0)""",
-        (now, destination),
+        AND (attempts > 0 OR sent = 0 OR next_at > ?1 + ?3)""",
+        (now, destination, AGAIN_MOST_SECONDS),
     )
     if is_start:
         connection.execute("UPDATE outbox SET lease_until = NULL WHERE destination = ?", (destination,))

@@ -8,7 +8,6 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +23,11 @@ from monitor.messages import Message
 from monitor.standing import Standing
 from monitor.states import State
 from monitor.store import erasing, queries, rows
+from monitor.store.high_water import HighWater
 from monitor.store.protocol import (
     Arrival,
     Backlog,
+    Before,
     Claim,
     Commit,
     Entry,
@@ -39,33 +40,44 @@ from monitor.store.protocol import (
 )
 from monitor.store.retention import Retention
 from monitor.store.room import Room
+from monitor.store.tail import Tail
 from monitor.store.writer import Writer
 from monitor.windows import Value
 
 ERASED_AT_ONCE = 2_000  # entries searched in one read
-TAIL_BYTES = 64 * 1024 * 1024  # entries kept in memory for the pipeline; beyond it the file is read
 _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """The store in one file; made by `opening.open_store`."""
+    """The store in one file; made by `opening.open_store`.
 
-    def __init__(self, path: Path, lock: int, writer: Writer, reader: sqlite3.Connection) -> None:
+    `lost` are the positions that were durable before and were not there any more when it was opened.
+    """
+
+    def __init__(
+        self, path: Path, lock: int, high_water: HighWater, writer: Writer, reader: sqlite3.Connection, lost: range
+    ) -> None:
         self.path = path
+        self.lost = lost
+        self._high_water = high_water
         self.writer = writer
         self._lock = lock
         self._reader = reader
         self._reading = ThreadPoolExecutor(1, "store-reader")
-        self._tail: deque[Entry] = deque()
-        self._tail_bytes = 0
+        self._tail = Tail()
         self._retention = Retention()
         self.room = Room(path.absolute().parent)
-        writer.on_appended = self._remember
+        writer.on_appended = self._tail.remember
 
     @property
     def waiting(self) -> int:
         """How many arrivals wait for their commit."""
         return self.writer.waiting
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much was journaled since the start that the pipeline has not read."""
+        return self._tail.size_bytes
 
     def has_room(self) -> bool:
         """Say whether the disk has room for deliveries besides what is kept free."""
@@ -80,11 +92,8 @@ class SqliteStore:
         """Return the entries behind a position, in order; from memory when the reader is nearly caught up."""
         if after >= self.writer.last_position:
             return []
-        tail = self._tail
-        while tail and tail[0].position <= after:
-            self._tail_bytes -= len(tail.popleft().body)
-        if tail and tail[0].position == after + 1:
-            return [tail[index] for index in range(min(limit, len(tail)))]
+        if found := self._tail.behind(after, limit):
+            return found
         return await self._read(
             lambda db: queries.entries(db, "WHERE position > ? ORDER BY position LIMIT ?", after, limit)
         )
@@ -100,6 +109,12 @@ class SqliteStore:
             AND (kind <> 'webhook' OR ? = x'' OR instr(body, ?)) ORDER BY position LIMIT ?"""
         values = (after, until, received_at, containing, containing, limit)
         return await self._read(lambda db: queries.entries(db, where, *values))
+
+    async def newest_before(self, received_at: float, until: int) -> int:
+        """Return the position of the newest entry up to `until` that was received before a time, 0 where none was."""
+        query = "SELECT position FROM journal WHERE position <= ? AND received_at < ? ORDER BY position DESC LIMIT 1"
+        row = await self._read(lambda db: db.execute(query, (until, received_at)).fetchone())
+        return row[0] if row else 0
 
     async def entry(self, position: int) -> Entry | None:
         """Return one entry, or None where retention has removed it."""
@@ -318,7 +333,6 @@ class SqliteStore:
     async def erase(self, person: str) -> Erasing:
         """Take a person, named as Meta does, out of every journaled body; those that wait to be forwarded stay."""
         self._tail.clear()
-        self._tail_bytes = 0
         ids: frozenset[str] = frozenset()
         wanted, changed, waiting = frozenset({person}), set[int](), set[int]()
         while wanted - ids:  # a body may tell of another id of the person, which must be looked for too
@@ -338,13 +352,13 @@ class SqliteStore:
         """Let nothing of what was removed remain in the store's files: pages are zeroed, the log is emptied."""
         await self.writer.checkpoint()
 
-    async def prune(self, before: float, campaigns_before: float) -> int:
-        """Remove a few of what is older than a time and that nothing waits for; say how many, 0 when all is done.
+    async def prune(self, before: Before) -> int:
+        """Remove a few that are past their class's time and that nothing waits for; say how many, 0 when all is done.
 
         A step takes a few milliseconds of the writer, so that no delivery waits for it.
         """
         steps, started = self._retention, time.perf_counter()
-        removed = await self.writer.run(lambda db: steps.prune(db, before, campaigns_before, self.writer.forward_to))
+        removed = await self.writer.run(lambda db: steps.prune(db, before, self.writer.forward_to))
         steps.took(time.perf_counter() - started)
         return int(removed)
 
@@ -357,16 +371,8 @@ class SqliteStore:
         self._reading.shutdown(wait=True)
         self._reader.close()  # first: the writer, closing last, checkpoints and removes the WAL
         await self.writer.close()
+        self._high_water.close()
         os.close(self._lock)
-
-    def _remember(self, entries: Sequence[Entry]) -> None:
-        """Keep what was just journaled for the pipeline; when it lags too far, the file serves it instead."""
-        for entry in entries:
-            if self._tail_bytes + len(entry.body) > TAIL_BYTES:
-                self._tail.clear()
-                self._tail_bytes = 0
-            self._tail.append(entry)
-            self._tail_bytes += len(entry.body)
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         loop = asyncio.get_running_loop()

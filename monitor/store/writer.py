@@ -40,11 +40,18 @@ class Writer:
     a failed fsync must not be retried (the pages may be gone), so `is_broken` asks for a restart.
     """
 
-    def __init__(self, connection: sqlite3.Connection, last_position: int, digests: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        last_position: int,
+        digests: Iterable[bytes],
+        mark: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._connection = connection
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._next_position = last_position + 1
         self._digests = dict.fromkeys(digests)
+        self._mark = mark
         self._arrivals: list[Arrival] = []
         self._works: list[tuple[Work, asyncio.Future[Any]]] = []
         self._group: _Group | None = None
@@ -52,6 +59,7 @@ class Writer:
         self._flushing: asyncio.Future[_Outcome] | None = None
         self.forward_to: tuple[str, ...] = ()
         self.is_broken = False
+        self.is_there: Callable[[], bool] = lambda: True
         self.on_appended: Callable[[Sequence[Entry]], None] = lambda _: None
         self.on_flush: Callable[[float, int], None] = lambda _seconds, _count: None
 
@@ -147,6 +155,10 @@ class Writer:
         """Write one group; runs on the writer's thread."""
         if self.is_broken:
             raise StoreUnavailableError("the store failed; a restart recovers it")
+        if not self.is_there():  # what goes into a file that has no name any more is gone when we are
+            raise StoreUnavailableError(
+                "the store's file was removed or replaced; put it back, or restart with another"
+            )
         connection = self._connection
         position, known = self._next_position, len(self._digests)
         try:
@@ -163,6 +175,9 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise StoreUnavailableError(f"{name or type(error).__name__}: {error}") from error
+        if self._next_position != position:
+            with contextlib.suppress(OSError):  # the entries are durable, marked or not
+                self._mark(self.last_position)
         for digest in list(itertools.islice(self._digests, max(0, len(self._digests) - DIGESTS_MOST))):
             del self._digests[digest]
         return entries, results

@@ -1,16 +1,17 @@
-"""Who may use the internal listener: bearer tokens where some are configured, and no other site's pages."""
+"""Who may use the internal listener: who has a token or password where there are some, and no other site's pages."""
 
-import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import quote
 
 from monitor import roles
+from monitor.attempts import Attempts
 from monitor.receive import Receive, Scope, Send
-from monitor.roles import Granted, Role
-from monitor.web.attempts import Attempts
+from monitor.roles import Granted
+from monitor.web import credentials
+from monitor.web.credentials import Credentials
 from monitor.web.sessions import Sessions
 
 LOGIN = "/login"
@@ -24,66 +25,89 @@ _PAGES = re.compile(r"/(?:(?:pauses|flags|incidents)/[A-Za-z0-9-]+(?:/[a-z]+)?|s
 
 
 class Access:
-    """Wraps an application; `tokens`, and the `hosts` that it may be called by, may change while it runs."""
+    """Wraps an application; what credentials grant, and the `hosts` that it may be called by, may change meanwhile.
+
+    The application finds in `scope["actor"]` the name that somebody is known by, if any.
+    """
 
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Any],
-        tokens: Callable[[], Sequence[Granted]],
+        known: Credentials,
         hosts: Callable[[], Collection[str]],
         sessions: Sessions,
         attempts: Attempts,
     ) -> None:
         self._attempts = attempts
         self._app = app
-        self._tokens = tokens
+        self._credentials = known
         self._hosts = hosts
         self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 403 for a write that another site's page makes a browser send."""
-        tokens = self._tokens()
-        if not tokens and not scope["path"].startswith(_ASKED) and not self._is_ours(scope):
+        is_guarded = bool(self._credentials.granted())
+        if not is_guarded and not scope["path"].startswith(_ASKED) and not self._is_ours(scope):
             await _refuse(send, 421, b"misdirected", [])
             return
-        if not tokens and scope["method"] in _READS:
+        if not is_guarded and scope["method"] in _READS:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        is_open = scope["path"] in _OPEN or scope["path"].startswith((_GRAPH, _STATIC))
-        if tokens and not is_open and not await self._may(scope, headers, tokens, send):
+        if is_guarded and not is_open(scope["path"]) and not await self._may(scope, headers, send):
             return
         if scope["method"] not in _READS and _is_foreign(headers):
             await _refuse(send, 403, b"cross_origin", [])
             return
         await self._app(scope, receive, send)
 
-    async def _may(self, scope: Scope, headers: dict[bytes, bytes], tokens: Sequence[Granted], send: Send) -> bool:
+    async def _may(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> bool:
         """Say whether whoever asks may do so; where not, answer 401, 403, 429, or lead a browser to the form."""
-        claimed, address = headers.get(b"authorization", b""), str((scope.get("client") or ("",))[0])
-        role = self._role(scope, claimed, tokens)
-        if role is None:
-            if claimed and (wait_seconds := self._attempts.wait_seconds(address)):
-                await _refuse(send, 429, b"too_many_tokens", [(b"retry-after", str(wait_seconds).encode())])
-                return False
-            if claimed:
-                self._attempts.failed(address, claimed)
-            elif b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):
+        claimed, address = headers.get(b"authorization", b"").decode("latin-1"), str((scope.get("client") or ("",))[0])
+        found, wait_seconds = await self._known(scope, claimed, address)
+        if wait_seconds:
+            await _refuse(send, 429, b"too_many_tokens", [(b"retry-after", str(wait_seconds).encode())])
+            return False
+        if found is None:
+            if not claimed and b"text/html" in headers.get(b"accept", b"") and is_page(scope["path"]):
                 await _sign_in(send, scope)
                 return False
-            await _refuse(send, 401, b"unauthorized", [(b"www-authenticate", b'Bearer realm="whatsapp-monitor"')])
+            await _refuse(send, 401, b"unauthorized", self._asked())
             return False
-        if role < roles.needed(scope["method"], scope["path"]):
+        if found.role < roles.needed(scope["method"], scope["path"]):
             await _refuse(send, 403, b"forbidden", [])
             return False
+        scope["actor"] = found.name
         return True
 
-    def _role(self, scope: Scope, claimed: bytes, tokens: Sequence[Granted]) -> Role | None:
-        """Return the role of a token; or of a session, which reads everything and writes by the page only."""
-        role = _of_token(claimed, tokens)
-        if role is None and (scope["method"] in _READS or is_page(scope["path"])):
-            return self._sessions.role(scope["headers"])
-        return role
+    async def _known(self, scope: Scope, claimed: str, address: str) -> tuple[Granted | None, int]:
+        """Return what a request's token, password or session grants, and how long one that is wrong is to wait.
+
+        A session reads everything and writes by the page only.
+        """
+        scheme, _, told = claimed.partition(" ")
+        pair = credentials.basic(told) if scheme.lower() == "basic" else None
+        found = self._credentials.of_token(told) if scheme.lower() == "bearer" else None
+        if pair is not None:
+            found = self._credentials.known(*pair)
+        if found is None and (scope["method"] in _READS or is_page(scope["path"])):
+            found = self._sessions.granted(scope["headers"])
+        if found is not None or not claimed:
+            return found, 0
+        if wait_seconds := self._attempts.wait_seconds(address):
+            return None, wait_seconds
+        if pair is not None:
+            found = await self._credentials.of_user(*pair)
+        if found is None:
+            self._attempts.failed(address, claimed.encode())
+        return found, 0
+
+    def _asked(self) -> list[tuple[bytes, bytes]]:
+        """Return how to say who one is; a browser is asked for a password by its own window where there are users."""
+        asked = [(b"www-authenticate", b'Bearer realm="whatsapp-monitor"')]
+        if any(one.is_user for one in self._credentials.granted()):
+            asked.append((b"www-authenticate", b'Basic realm="whatsapp-monitor", charset="UTF-8"'))
+        return asked
 
     def _is_ours(self, scope: Scope) -> bool:
         """Say whether a request to this machine's own address names it: no page's name that was bound to it anew."""
@@ -93,6 +117,11 @@ class Access:
         named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         host = re.sub(r":[0-9]*$", "", named).strip("[]").lower()
         return host in {"", "localhost"} or _is_address(host) or host in self._hosts()
+
+
+def is_open(path: str) -> bool:
+    """Say whether a path asks nobody who they are."""
+    return path in _OPEN or path.startswith((_GRAPH, _STATIC))
 
 
 def is_page(path: str) -> bool:
@@ -110,15 +139,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _of_token(header: bytes, tokens: Sequence[Granted]) -> Role | None:
-    scheme, _, claimed = header.partition(b" ")
-    role = None
-    for token in tokens:
-        if hmac.compare_digest(token.secret.reveal().encode(), claimed.strip()):
-            role = max(token.role, role or token.role)
-    return role if scheme.lower() == b"bearer" else None
 
 
 def _is_foreign(headers: dict[bytes, bytes]) -> bool:

@@ -26,6 +26,7 @@ from monitor.web.asks import AskError, PauseAsk, end_of, scope_of
 
 ACTOR = "alertmanager"
 ALERTS_MOST = 1_000
+BODY_BYTES_MOST = 4 * 1024 * 1024  # a thousand alerts with their annotations
 REASON_MOST = 300
 _PAUSE, _RESUME = "whatsapp_pause_", "whatsapp_resume_"
 _Texts = dict[str, str]
@@ -65,7 +66,7 @@ class Alertmanager:
         """Do what the alerts' annotations say; 422 names those that can't be read, and the others are done."""
         if not self._is_guarded():
             raise Refusal(403, "not_guarded", "set web.operator_tokens: an unknown caller may not pause or resume")
-        told = await answers.read(request, Notification)
+        told = await answers.read(request, Notification, BODY_BYTES_MOST)
         done: dict[str, list[str]] = {"paused": [], "resumed": []}
         mistakes: list[str] = []
         for alert in told.alerts:

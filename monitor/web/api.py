@@ -1,6 +1,6 @@
 """The v1 API: what stands and what happened, and the writes of operators and workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,12 +29,12 @@ class Api:
     """The endpoints over one store and pipeline."""
 
     def __init__(
-        self, store: Store, pipeline: Pipeline, acts: Acts, hash_key: bytes, clock: Callable[[], float]
+        self, store: Store, pipeline: Pipeline, acts: Acts, hash_keys: Sequence[bytes], clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._pipeline = pipeline
         self._acts = acts
-        self._hash_key = hash_key
+        self._hash_keys = hash_keys
         self._clock = clock
 
     def routes(self) -> list[Route]:
@@ -68,7 +68,7 @@ class Api:
         ask = await answers.read(request, PauseAsk)
         scope, scope_id = scope_of(ask)
         if scope == "recipient":
-            scope_id = pseudonyms.recipient(self._hash_key, scope_id)
+            scope_id = pseudonyms.recipient(self._hash_keys[0], scope_id)
         act = PausePlaced(ask.actor, ask.reason, scope, scope_id, ask.lane, end_of(ask, self._clock()))
         return answers.json({"pause": self._shown_pause(await self._acts.place(act))}, 201)
 
@@ -128,8 +128,8 @@ class Api:
 
     async def messages(self, request: Request) -> Response:
         """List messages, newest first; `recipient` takes a number or user id and is hashed here."""
-        person = pseudonyms.recipient(self._hash_key, request.query_params.get("recipient", ""))
-        people = await self._store.people(person) if person else []
+        hashes = pseudonyms.recipients(self._hash_keys, request.query_params.get("recipient", ""))
+        people = [person for one in hashes for person in await self._store.people(one)]
         state = request.query_params.get("state", "")
         page = await self._store.recent_messages(*answers.paging(request), people=people, state=state)
         return answers.page("messages", page, _shown_message)
@@ -164,7 +164,7 @@ class Api:
             template=resend.template,
             recipient=resend.recipient,
         )
-        pauses = standing.concerning(self._pipeline.standing, **gate.narrow(ask))
+        pauses = standing.concerning(self._pipeline.standing, gate.narrow(ask))
         return gate.decide(pauses, ask, self._pipeline.memory.wabas, now).allow
 
     def _shown_incident(self, incident: Incident) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Api:
         samples = [
             {
                 "wamid": one.wamid,
-                "trace_id": f"{pseudonyms.trace_id(self._hash_key, one.wamid):032x}",
+                "trace_id": f"{pseudonyms.trace_id(self._hash_keys[0], one.wamid):032x}",
                 "at": one.at,
                 "caller": one.caller,
                 "trigger": one.trigger,

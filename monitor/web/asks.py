@@ -10,8 +10,30 @@ from monitor.probes import Probe
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+Duration = Annotated[str, msgspec.Meta(max_length=32, extra_json_schema={"pattern": durations.POSITIVE})]
+Rate = Annotated[str, msgspec.Meta(max_length=200, extra_json_schema={"pattern": durations.RATES})]
 LEASE_SECONDS = 300.0
+_FILLED, _GIVEN = {"minLength": 1}, {"type": "string"}
 PLACED_SCOPES = tuple(scope for scope in SCOPES if scope != "pair")  # a pair's id is made of hashes
+_WITH_IDS = [scope for scope in PLACED_SCOPES if scope != "all"]
+RESUMED = {  # either is said of a pause's end
+    "not": {
+        "required": ["probe", "reinstate_for"],
+        "properties": {"probe": {"not": {"const": False}}, "reinstate_for": _GIVEN},
+    }
+}
+PAUSED = {  # how a pause says what it concerns, and until when
+    "not": {"required": ["for", "until"], "properties": {"for": _GIVEN, "until": _GIVEN}},
+    "anyOf": [
+        {"required": ["scope"], "properties": {"scope": {"const": "all"}, "scope_id": {"const": ""}}},
+        {"required": ["scope", "scope_id"], "properties": {"scope": {"enum": _WITH_IDS}, "scope_id": _FILLED}},
+        {"required": ["waba_id"], "properties": {"scope": {"enum": ["", "waba"]}, "waba_id": _FILLED}},
+        {
+            "required": ["phone_number_id"],
+            "properties": {"scope": {"enum": ["", "phone_number"]}, "phone_number_id": _FILLED},
+        },
+    ],
+}
 
 
 class AskError(ValueError):
@@ -34,17 +56,17 @@ class PauseAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scope_id: ShortText = ""
     waba_id: ShortText = ""
     phone_number_id: ShortText = ""
-    lane: ShortText = "all"
-    seconds: ShortText | None = msgspec.field(default=None, name="for")
+    lane: Annotated[ShortText, msgspec.Meta(extra_json_schema={"enum": list(LANES)})] = "all"
+    seconds: Duration | None = msgspec.field(default=None, name="for")
     until: Literal["resumed"] | None = None
 
 
 class ProbeAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How sending comes back by trial: `rate` `for` a while, then 5 % and 25 % of all sends for `ramp` each."""
 
-    rate: ShortText = "6/m"
-    seconds: ShortText = msgspec.field(default="10m", name="for")
-    ramp: ShortText = "10m"
+    rate: Rate = "6/m"
+    seconds: Duration = msgspec.field(default="10m", name="for")
+    ramp: Duration = "10m"
 
 
 class ResumeAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +75,7 @@ class ResumeAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: Text
     reason: Text
     probe: ProbeAsk | bool = False
-    reinstate_for: ShortText | None = None
+    reinstate_for: Duration | None = None
 
 
 class ClaimAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +83,7 @@ class ClaimAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     actor: Text
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
-    lease: ShortText = "5m"
+    lease: Duration = "5m"
 
 
 class ForgetAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -117,7 +117,7 @@ class Desk:
         flag_id = request.path_params["flag_id"]
         flag = await self._store.flag(flag_id)
         if flag is None:
-            raise Refusal(404, "unknown_flag", f"There is no flag {flag_id}.")
+            raise Refusal(404, "unknown_flag", "There is no such flag.")
         values = {
             "flag": flag,
             "runbook": self._runbooks().get(flag.rule, ""),
@@ -160,14 +160,14 @@ class Desk:
         pause_id = request.path_params["pause_id"]
         pause = await self._store.pause(pause_id)
         if pause is None:
-            raise Refusal(404, "unknown_pause", f"There is no pause {pause_id}.")
+            raise Refusal(404, "unknown_pause", "There is no such pause.")
         return pause
 
     async def _lasting(self, request: Request) -> Incident:
         incident_id = request.path_params["incident_id"]
         incident = await self._store.incident(incident_id)
         if incident is None:
-            raise Refusal(404, "unknown_incident", f"There is no incident {incident_id}.")
+            raise Refusal(404, "unknown_incident", "There is no such incident.")
         return incident
 
 

@@ -1,7 +1,7 @@
 """`POST /v1/drills`: what a drill came to, kept in the audit and shown as metrics."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from monitor.web.acts import Acts
 from monitor.web.asks import Text
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+_Stage = Literal["webhook", "gate", "follower", "alertmanager", "release"]
+_STAGES = {"propertyNames": {"enum": list(get_args(_Stage))}}
 
 
 class DrillAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +26,7 @@ class DrillAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: Text
     reason: Text
     passed: bool
-    seconds: dict[Literal["webhook", "gate", "follower", "alertmanager", "release"], _Seconds]
+    seconds: Annotated[dict[_Stage, _Seconds], msgspec.Meta(extra_json_schema=_STAGES)]
     code: int = 368
 
 

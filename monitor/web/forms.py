@@ -52,6 +52,7 @@ class Forms:
             "now": self._clock(),
             "mark": self.sessions.mark(nonce),
             "is_signed_in": self.sessions.is_needed,
+            "me": request.scope.get("actor", ""),
         }
         answer = markup.answer(self._templates.get_template(name), {**more, **values}, status)
         self.keep(answer, FORM_COOKIE, nonce, None)
@@ -69,7 +70,7 @@ class Forms:
         if not self.sessions.is_marked(request.scope["headers"], fields.pop(MARK, "")):
             raise Refusal(403, "unmarked", "Cookies are needed here. Open the page anew, and send the form from there.")
         try:
-            return msgspec.convert(fields, kind)
+            return msgspec.convert(answers.signed(fields, request.scope.get("actor", ""), kind), kind)
         except msgspec.ValidationError as error:
             raise AskError(str(error)) from None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -45,7 +45,7 @@ class GateEndpoint:
         pauses: Callable[[Ask], Iterable[Pause]],
         wabas: Callable[[], Mapping[str, str]],
         is_window_open: Callable[[str, str, float], bool],
-        hash_key: bytes,
+        hash_keys: Sequence[bytes],
         *,
         usages: Usages,
         is_loaded: Callable[[], bool],
@@ -61,7 +61,7 @@ class GateEndpoint:
         self._pauses = pauses
         self._wabas = wabas
         self._is_window_open = is_window_open
-        self._hash_key = hash_key
+        self._hash_keys = hash_keys
         self._rates = Rates()
         self._usages = usages
         self._clock = clock
@@ -138,6 +138,7 @@ class GateEndpoint:
 
     def _ask(self, scope: Scope) -> Ask:
         """Read the question from the path, the query and a gateway's headers; what can't be read is left unknown."""
+        formerly: tuple[str, ...] = ()
         path: str = scope["path"]
         rest = path[len(PATH) + 1 :]
         query: bytes = scope["query_string"]
@@ -154,13 +155,15 @@ class GateEndpoint:
                 asked[name] = _id(asked[name].strip())
         if asked.get("recipient"):
             asked.setdefault("country", countries.of(pseudonyms.written(asked["recipient"])))
-            asked["recipient"] = pseudonyms.recipient(self._hash_key, asked["recipient"])
+            asked["recipient"], *older = pseudonyms.recipients(self._hash_keys, asked["recipient"]) or ("",)
+            formerly = tuple(older)
         if "category" in asked and (category := asked["category"].lower()) in _CATEGORIES:
             asked["category"] = category
         if not uri:
-            return msgspec.convert(asked, Ask) if asked else Ask()
+            return msgspec.convert({**asked, "formerly": formerly}, Ask)
         named = gate.from_uri(uri)
-        return msgspec.structs.replace(named, **{**asked, "phone_number_id": named.phone_number_id}) if asked else named
+        told = {**asked, "phone_number_id": named.phone_number_id, "formerly": formerly}
+        return msgspec.structs.replace(named, **told) if asked else named
 
 
 def described(verdict: Verdict) -> dict[str, Any]:

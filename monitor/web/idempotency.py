@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from monitor import logs
 from monitor.store.protocol import FirstAnswer, StoreUnavailableError
@@ -27,18 +27,20 @@ class FirstAnswers:
         load: Callable[[str], Awaitable[FirstAnswer | None]],
         keep: Callable[[FirstAnswer], Awaitable[None]],
         drop: Callable[[str], Awaitable[None]],
-        hash_key: bytes,
+        hash_keys: Sequence[bytes],
     ) -> None:
         self._load = load
         self._keep = keep
         self._drop = drop
-        self._hash_key = hash_key
+        self._hash_keys = hash_keys
         self._under_way: dict[str, asyncio.Future[FirstAnswer | None]] = {}
 
-    def name(self, phone_number_id: str, key: bytes) -> str:
-        """Return the name under which an answer is kept: nobody's own key is."""
+    def names(self, phone_number_id: str, key: bytes) -> tuple[str, ...]:
+        """Return the name under which an answer is kept: nobody's own key is; then those under older hash keys."""
         told = phone_number_id.encode() + b"\n" + key
-        return hashlib.blake2b(told, digest_size=16, key=self._hash_key[:64], person=b"idempotency").hexdigest()
+        return tuple(
+            hashlib.blake2b(told, digest_size=16, key=one, person=b"idempotency").hexdigest() for one in self._hash_keys
+        )
 
     async def once(
         self,
@@ -47,12 +49,14 @@ class FirstAnswers:
         refused: Callable[[], FirstAnswer | None],
         unknown: FirstAnswer,
         send: Callable[[], Awaitable[FirstAnswer]],
+        formerly: Sequence[str] = (),
     ) -> tuple[FirstAnswer, bool]:
         """Return the first answer under a name, and whether it had been given before; `send` makes it.
 
         `refused` says why nothing may be sent, if so. `unknown` is kept before anything leaves: it is what a repetition
-        hears if this process dies meanwhile. Raise ReusedError where the name stands for another body, NotSentError
-        where `send` did, and StoreUnavailableError where nothing can be kept, so that nothing is sent.
+        hears if this process dies meanwhile. `formerly` are names under which it may be known too. Raise ReusedError
+        where the name stands for another body, NotSentError where `send` did, and StoreUnavailableError where nothing
+        can be kept, so that nothing is sent.
         """
         digest = hashlib.blake2b(body, digest_size=16).digest()
         while (under_way := self._under_way.get(name)) is not None:
@@ -64,6 +68,8 @@ class FirstAnswers:
         answer: FirstAnswer | None = None
         try:
             answer = await self._load(name)
+            for one in formerly:
+                answer = answer or await self._load(one)
             if answer is not None:
                 return _same(answer, digest), True
             refusal = refused()

@@ -1,6 +1,7 @@
 """The internal listener's application: gate first, everything else through Starlette's router."""
 
 import asyncio
+import functools
 import gzip
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -16,14 +17,16 @@ from starlette.routing import Route
 
 from monitor import countries, gate, pseudonyms, sends, standing
 from monitor.actions import Pause
+from monitor.attempts import Attempts
 from monitor.config import Loaded
+from monitor.deadlines import Deadlines
 from monitor.document import Mistake
 from monitor.events import Send as SendEvent
 from monitor.exposition import Page
 from monitor.feed import Feed
 from monitor.gate import Ask
 from monitor.hour import Hour
-from monitor.metrics import NUMBERS_MOST, Metrics
+from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.receive import Receive, Scope, Send
 from monitor.sends import Attempt
@@ -31,14 +34,14 @@ from monitor.store.protocol import SEND, Arrival, Store
 from monitor.traces import Traces
 from monitor.upstream import Headers, Upstream
 from monitor.usages import ACCOUNT, Usages
-from monitor.web import openapi
+from monitor.web import answers, openapi
 from monitor.web.access import Access
 from monitor.web.acts import Acts
 from monitor.web.alertmanager import Alertmanager
 from monitor.web.api import Api
-from monitor.web.attempts import Attempts
 from monitor.web.board import Board
 from monitor.web.campaigns import Campaigns
+from monitor.web.credentials import Credentials
 from monitor.web.desk import Desk
 from monitor.web.drills import Drills
 from monitor.web.events import Events
@@ -58,6 +61,7 @@ from monitor.web.sends import Sends
 from monitor.web.sessions import Sessions
 
 CALLER_MOST = 100
+EARLY = frozenset({"/-/healthy", "/-/ready", "/metrics"})  # what is answered, beside the gate, while it starts
 NAMES_MOST = 50  # `name[]` values of one scrape
 GZIP_LEVEL = 5
 
@@ -77,8 +81,8 @@ class Parts(Protocol):
     metrics: Metrics
     page: Page
     pipeline: Pipeline
+    deadlines: Deadlines
     rendering: Executor
-    clock: Callable[[], float]
     upstream: Upstream
     feed: Feed
     traces: Traces | None
@@ -88,6 +92,11 @@ class Parts(Protocol):
     templates: jinja2.Environment
 
     @property
+    def clock(self) -> Callable[[], float]:
+        """The time in Unix seconds."""
+        ...
+
+    @property
     def store(self) -> Store:
         """The store."""
         ...
@@ -95,6 +104,11 @@ class Parts(Protocol):
     @property
     def outbox(self) -> Wakeful:
         """What must leave."""
+        ...
+
+    @property
+    def is_started(self) -> bool:
+        """Whether what stands is loaded, and all that runs has begun."""
         ...
 
     @property
@@ -111,13 +125,14 @@ class Parts(Protocol):
         ...
 
 
-def internal(parts: Parts, hash_key: bytes) -> Access:
+def internal(parts: Parts, hash_keys: Sequence[bytes]) -> Access:
     """Return the ASGI application."""
-    sessions = Sessions(hash_key, lambda: parts.loaded.tokens, parts.clock)
+    known = Credentials(lambda: parts.loaded.granted)
+    sessions = Sessions(hash_keys[0], known.granted, parts.clock)
     attempts = Attempts(parts.clock, lambda outcome: parts.metrics.logins_failed.of(outcome).inc())
-    router = _router(parts, sessions, attempts, hash_key)
-    endpoint = _gate(parts, hash_key)
-    proxy = _proxy(parts, endpoint, hash_key)
+    router = _router(parts, sessions, known, attempts, hash_keys)
+    endpoint = _gate(parts, hash_keys)
+    proxy = _proxy(parts, endpoint, hash_keys)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -127,41 +142,50 @@ def internal(parts: Parts, hash_key: bytes) -> Access:
         if path.startswith(GATE_PATH) and (len(path) == len(GATE_PATH) or path[len(GATE_PATH)] == "/"):
             await endpoint(scope, receive, send)
             return
+        if not parts.is_started and path not in EARLY:
+            told = {"error": "not_ready", "message": "what stands is not loaded yet"}
+            await JSONResponse(told, 503, {"Retry-After": "1"})(scope, receive, send)
+            return
         await router(scope, receive, send)
 
     def hosts() -> set[str]:
         loaded = parts.loaded.config
         return {(urlsplit(loaded.alerts.external_url).hostname or "").lower(), *map(str.lower, loaded.web.hosts)}
 
-    return Access(route, lambda: parts.loaded.tokens, hosts, sessions, attempts)
+    return Access(route, known, hosts, sessions, attempts)
 
 
-def _router(parts: Parts, sessions: Sessions, attempts: Attempts, hash_key: bytes) -> Starlette:
+def _router(
+    parts: Parts, sessions: Sessions, known: Credentials, attempts: Attempts, hash_keys: Sequence[bytes]
+) -> Starlette:
     """Return everything but the gate and the proxy."""
     own = _Own(parts)
     acts = Acts(parts.store, parts.pipeline, parts.clock)
     routes = [
-        *_pages(parts, acts, sessions, attempts, hash_key),
+        *_pages(parts, acts, sessions, known, attempts, hash_keys),
         Route("/metrics", own.metrics),
         Route("/-/healthy", own.healthy),
         Route("/-/ready", own.ready),
         Route("/-/reload", own.reload, methods=["POST", "PUT"]),
-        *Api(parts.store, parts.pipeline, acts, hash_key, parts.clock).routes(),
+        *Api(parts.store, parts.pipeline, acts, hash_keys, parts.clock).routes(),
         *Campaigns(parts.store, parts.clock).routes(),
         *Rules(parts.store, parts.pipeline, parts.clock).routes(),
-        *Sends(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+        *Sends(parts.store, parts.pipeline, hash_keys[0], parts.clock).routes(),
         *Events(
             parts.feed, parts.store, parts.pipeline, observe_seen=parts.metrics.follower_seconds.of().observe
         ).routes(),
         *Outbox(parts.store, parts.pipeline, parts.clock, retried=lambda: parts.outbox.wake()).routes(),
-        *Alertmanager(parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.tokens)).routes(),
+        *Alertmanager(parts.store, parts.pipeline, parts.clock, lambda: bool(parts.loaded.granted)).routes(),
         *Drills(parts.store, parts.pipeline, parts.clock).routes(),
-        *People(parts.store, parts.pipeline, hash_key, parts.clock).routes(),
+        *People(parts.store, parts.pipeline, hash_keys, parts.clock).routes(),
     ]
-    return Starlette(routes=[*routes, openapi.route(routes)])
+    described = openapi.route(routes, lambda: bool(parts.loaded.granted))
+    return Starlette(routes=[*routes, described], exception_handlers={404: answers.no_route, 405: answers.no_route})
 
 
-def _pages(parts: Parts, acts: Acts, sessions: Sessions, attempts: Attempts, hash_key: bytes) -> list[Route]:
+def _pages(
+    parts: Parts, acts: Acts, sessions: Sessions, known: Credentials, attempts: Attempts, hash_keys: Sequence[bytes]
+) -> list[Route]:
     """Return what people see in a browser."""
     pages = Forms(
         parts.templates,
@@ -172,17 +196,17 @@ def _pages(parts: Parts, acts: Acts, sessions: Sessions, attempts: Attempts, has
     return [
         *StatusPage(parts.board, parts.templates, pages, parts.clock).routes(),
         *Desk(parts.store, parts.pipeline, acts, pages, parts.clock).routes(),
-        *Lookup(parts.store, pages, hash_key).routes(),
-        *Login(pages, attempts).routes(),
+        *Lookup(parts.store, pages, hash_keys).routes(),
+        *Login(pages, known, attempts).routes(),
     ]
 
 
-def _gate(parts: Parts, hash_key: bytes) -> GateEndpoint:
+def _gate(parts: Parts, hash_keys: Sequence[bytes]) -> GateEndpoint:
     """Return the gate over what stands."""
 
     def pauses(ask: Ask) -> Iterable[Pause]:
         stands = parts.pipeline.standing
-        return standing.concerning(stands, **gate.narrow(ask)) if stands.narrow else stands.wide.values()
+        return standing.concerning(stands, gate.narrow(ask)) if stands.narrow else stands.wide.values()
 
     def count(verdict: str, reason: str) -> None:
         parts.metrics.gate_checks.of(verdict, reason, "check").inc()
@@ -194,7 +218,7 @@ def _gate(parts: Parts, hash_key: bytes) -> GateEndpoint:
         pauses,
         lambda: memory.wabas,
         memory.conversations.is_open,
-        hash_key,
+        hash_keys,
         usages=parts.usages,
         is_loaded=lambda: parts.pipeline.is_loaded,
         on_error=lambda: parts.loaded.config.gate.on_error.model_dump(),
@@ -204,29 +228,42 @@ def _gate(parts: Parts, hash_key: bytes) -> GateEndpoint:
     )
 
 
-def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
+def _attempt(
+    wabas: Mapping[str, str],
+    hash_keys: Sequence[bytes],
+    phone_number_id: str,
+    told: Mapping[str, str],
+    body: Any,
+    peer: str,
+) -> tuple[Ask, Attempt]:
+    """Return what a send asks of the gate, and what is remembered of it, by its body and what its caller tells."""
+    content = sends.content(body)
+    person = pseudonyms.written(told.get("recipient") or content.recipient)
+    waba_id = wabas.get(phone_number_id, "")
+    recipient, *formerly = pseudonyms.recipients(hash_keys, person) or ("",)
+    country = told.get("country") or countries.of(person)
+    category, campaign = told.get("category", "").lower(), told.get("campaign", "")
+    template = content.template or told.get("template", "")
+    kind = told.get("kind") or ("template" if content.kind == "template" else "free_form" if content.kind else "")
+    language = content.language or told.get("language", "")
+    is_send = not sends.is_receipt(body)
+    ask = Ask(
+        phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language, is_send,
+        tuple(formerly),
+    )  # fmt: skip
+    return ask, Attempt(
+        phone_number_id, waba_id, recipient, category, template, content.language, campaign,
+        content.callback_data, country, (told.get("caller") or peer)[:CALLER_MOST],
+    )  # fmt: skip
+
+
+def _proxy(parts: Parts, endpoint: GateEndpoint, hash_keys: Sequence[bytes]) -> Proxy:
     """Return the egress proxy over the same gate."""
 
     def target() -> Target:
         graph = parts.loaded.config.graph
         found = graph.duplicates
         return Target(graph.url, graph.timeout, graph.connect_timeout, graph.mark_sends, found.mode, found.within)
-
-    def attempt(phone_number_id: str, told: Mapping[str, str], body: Any, peer: str) -> tuple[Ask, Attempt]:
-        content = sends.content(body)
-        person = pseudonyms.written(told.get("recipient") or content.recipient)
-        waba_id = parts.pipeline.memory.wabas.get(phone_number_id, "")
-        recipient, country = pseudonyms.recipient(hash_key, person), told.get("country") or countries.of(person)
-        category, campaign = told.get("category", "").lower(), told.get("campaign", "")
-        template = content.template or told.get("template", "")
-        kind = told.get("kind") or ("template" if content.kind == "template" else "free_form" if content.kind else "")
-        language = content.language or told.get("language", "")
-        is_send = not sends.is_receipt(body)
-        ask = Ask(phone_number_id, waba_id, category, template, recipient, kind, country, campaign, language, is_send)
-        return ask, Attempt(
-            phone_number_id, waba_id, recipient, category, template, content.language, campaign,
-            content.callback_data, country, (told.get("caller") or peer)[:CALLER_MOST],
-        )  # fmt: skip
 
     async def learn(event: SendEvent) -> None:
         await parts.store.append(Arrival(SEND, parts.clock(), msgspec.json.encode(event)))
@@ -239,7 +276,7 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
             parts.metrics.graph_usage.of(waba_id, kind).set(percent / 100.0)
 
     def count_send(phone_number_id: str, outcome: str) -> None:
-        known = parts.metrics.bounded("phone_number_id", phone_number_id, NUMBERS_MOST)
+        known = parts.metrics.bounded("phone_number_id", phone_number_id, parts.metrics.caps.numbers)
         parts.metrics.sends.of(known, outcome).inc()
 
     def count_verdict(verdict: str, reason: str) -> None:
@@ -251,15 +288,16 @@ def _proxy(parts: Parts, endpoint: GateEndpoint, hash_key: bytes) -> Proxy:
         parts.upstream,
         target=target,
         decide=endpoint.decide,
-        attempt=attempt,
+        attempt=functools.partial(_attempt, parts.pipeline.memory.wabas, hash_keys),
         learn=learn,
         learn_usage=learn_usage,
         clock=parts.clock,
+        deadlines=parts.deadlines,
         first=FirstAnswers(
             parts.store.first_answer,
             lambda one: parts.store.keep_answer(one, parts.clock()),
             parts.store.drop_answer,
-            hash_key,
+            hash_keys,
         ),
         count_send=count_send,
         count_verdict=count_verdict,

@@ -1,5 +1,7 @@
 """The search: a message by its wamid, or a person's messages by a number that goes no further than the hash of it."""
 
+from collections.abc import Sequence
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,10 +28,10 @@ class Found(msgspec.Struct, frozen=True):
 class Lookup:
     """The endpoint: by POST, so that what is looked for stands in no URL, no history and no log."""
 
-    def __init__(self, store: Store, pages: Forms, hash_key: bytes) -> None:
+    def __init__(self, store: Store, pages: Forms, hash_keys: Sequence[bytes]) -> None:
         self._store = store
         self._forms = pages
-        self._hash_key = hash_key
+        self._hash_keys = hash_keys
 
     def routes(self) -> list[Route]:
         """Return the route."""
@@ -45,9 +47,10 @@ class Lookup:
         messages = list((await self._store.messages([wanted])).values())
         person = ""
         if not messages and not wanted.startswith(_WAMID):
-            person = pseudonyms.recipient(self._hash_key, wanted)
-            people = await self._store.people(person)
+            hashes = pseudonyms.recipients(self._hash_keys, wanted)
+            person = next(iter(hashes), "")
+            people = [one for each in hashes for one in await self._store.people(each)] or [""]
             messages = (await self._store.recent_messages("", MESSAGES_SHOWN, people=people, state="")).items
-        found = [Found(one, f"{pseudonyms.trace_id(self._hash_key, one.wamid):032x}") for one in messages]
+        found = [Found(one, f"{pseudonyms.trace_id(self._hash_keys[0], one.wamid):032x}") for one in messages]
         values = {"found": found, "person": person, "most": MESSAGES_SHOWN}
         return self._forms.shown(request, "found.html", values)

@@ -2,19 +2,19 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor import __version__, gate
+from monitor import __version__, durations, gate
 from monitor.web import answers
-from monitor.web.access import is_page
+from monitor.web.access import is_open, is_page
 from monitor.web.alertmanager import Notification
-from monitor.web.asks import AckAsk, ClaimAsk, ForgetAsk, PauseAsk, ResumeAsk, Signed
+from monitor.web.asks import PAUSED, RESUMED, AckAsk, ClaimAsk, ForgetAsk, PauseAsk, ResumeAsk, Signed
 from monitor.web.drills import DrillAsk
 from monitor.web.events import SeenAsk
 from monitor.web.outbox import RetryAsk
@@ -22,8 +22,8 @@ from monitor.web.sends import SendAsk
 
 PATH = "/openapi.json"
 BODIES: dict[tuple[str, str], Any] = {
-    ("POST", "/v1/pauses"): PauseAsk,
-    ("POST", "/v1/pauses/{pause_id}/resume"): ResumeAsk,
+    ("POST", "/v1/pauses"): Annotated[PauseAsk, msgspec.Meta(extra_json_schema=PAUSED)],
+    ("POST", "/v1/pauses/{pause_id}/resume"): Annotated[ResumeAsk, msgspec.Meta(extra_json_schema=RESUMED)],
     ("POST", "/v1/flags/{flag_id}/resolve"): Signed,
     ("POST", "/v1/resends/claim"): ClaimAsk,
     ("POST", "/v1/resends/{resend_id}/ack"): AckAsk,
@@ -52,9 +52,16 @@ QUERIES: dict[str, Sequence[str]] = {
     "/-/reload": ("acknowledge_loosening",),
     "/metrics": ("name[]",),
 }
-_ASKED = sorted(field for field in gate.Ask.__struct_fields__ if field != "is_send")
+_ASKED = sorted(field for field in gate.Ask.__struct_fields__ if field not in {"is_send", "formerly"})
 _PAGES = frozenset({"/login", "/live", "/static/{name}", PATH})
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+_TEXT: dict[str, Any] = {"type": "string"}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": answers.LIMIT_MOST}
+_VALUES: dict[tuple[str, str], dict[str, Any]] = {
+    ("/v1/outbox", "state"): {"enum": ["", "pending", "dead"]},
+    ("/v1/campaigns/{campaign}/unengaged", "after"): {"type": "string", "pattern": durations.POSITIVE, "maxLength": 32},
+}
+_SECURITY: list[dict[str, list[str]]] = [{"token": []}, {"user": []}]
 _ANSWERS = {
     "2XX": {"description": "Done."},
     "4XX": {
@@ -70,13 +77,13 @@ _REFUSED = {
 }
 
 
-def route(routes: Sequence[Route]) -> Route:
-    """Return the route that describes the others."""
+def route(routes: Sequence[Route], is_guarded: Callable[[], bool]) -> Route:
+    """Return the route that describes the others; `is_guarded` says whether one must say who one is."""
     described = document(routes)
 
     async def told(_: Request) -> Response:
         """Describe what this listener answers."""
-        return answers.json(described)
+        return answers.json({**described, "security": _SECURITY if is_guarded() else []})
 
     return Route(PATH, told, methods=["GET"])
 
@@ -97,11 +104,13 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "WhatsApp monitor, internal listener", "version": __version__},
-        "security": [{"token": []}],
         "paths": paths,
         "components": {
             "schemas": {**components, "Refused": _REFUSED},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "user": {"type": "http", "scheme": "basic"},
+            },
         },
     }
 
@@ -109,11 +118,14 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 def _operation(
     method: str, path: str, told: str | None, bodies: dict[tuple[str, str], dict[str, Any]]
 ) -> dict[str, Any]:
+    asked = QUERIES.get(path, ()) if method == "GET" or path == "/-/reload" else ()
     operation: dict[str, Any] = {
         "summary": (told or "").partition("\n")[0],
-        "parameters": [*_path(path), *_query(QUERIES.get(path, ()) if method == "GET" or path == "/-/reload" else ())],
+        "parameters": [*_path(path), *_query(path, asked)],
         "responses": _ANSWERS,
     }
+    if is_open(path):
+        operation["security"] = []
     body = bodies.get((method, path))
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -126,7 +138,7 @@ def _gate(path: str) -> dict[str, Any]:
     must_not = {"description": "It must not be sent now: why, by whose key, and until when."}
     return {
         "summary": "Ask whether a message may be sent now.",
-        "parameters": [*_path(path), *_query((*asked, "wait"))],
+        "parameters": [*_path(path), *_query(path, (*asked, "wait"))],
         "responses": {"200": may, "403": must_not},
     }
 
@@ -137,6 +149,7 @@ def _path(path: str) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
 
 
-def _query(names: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _query(path: str, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     for name in names:
-        yield {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+        schema = _LIMIT if name == "limit" else _VALUES.get((path, name), _TEXT)
+        yield {"name": name, "in": "query", "required": False, "schema": schema}

@@ -1,6 +1,6 @@
 """`POST /v1/people/forget`: a person erased everywhere: messages, what stands, and Meta's own bytes in the journal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,10 +18,12 @@ from monitor.web.asks import ForgetAsk
 class People:
     """The endpoint."""
 
-    def __init__(self, store: Store, pipeline: Pipeline, hash_key: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, pipeline: Pipeline, hash_keys: Sequence[bytes], clock: Callable[[], float]
+    ) -> None:
         self._store = store
         self._acts = Acts(store, pipeline, clock)
-        self._hash_key = hash_key
+        self._hash_keys = hash_keys
 
     def routes(self) -> list[Route]:
         """Return the route."""
@@ -33,7 +35,8 @@ class People:
         erasing = await self._store.erase(pseudonyms.written(ask.recipient))
         people: list[str] = []
         for one in sorted(erasing.ids):
-            people.extend(await self._store.people(pseudonyms.recipient(self._hash_key, one)))
+            for each in pseudonyms.recipients(self._hash_keys, one):
+                people.extend(await self._store.people(each))
         await self._acts.enact(PersonForgotten(ask.actor, ask.reason, tuple(dict.fromkeys(people))))
         await self._store.shred()
         logs.get().info("person_forgotten", actor=ask.actor, entries=erasing.entries, waiting=erasing.waiting)

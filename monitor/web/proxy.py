@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from monitor import duplicates, gate, logs, sends, tokens
+from monitor.deadlines import Deadlines
 from monitor.duplicates import Earlier
 from monitor.events import Send as SendEvent
 from monitor.gate import Ask, Verdict
@@ -90,11 +91,13 @@ class Proxy:
         learn: Callable[[SendEvent], Awaitable[None]],
         learn_usage: Callable[[Attempt, Headers], None],
         clock: Callable[[], float],
+        deadlines: Deadlines,
         first: FirstAnswers,
         count_send: Callable[[str, str], None],
         count_verdict: Callable[[str, str], None],
         traces: Traces | None = None,
     ) -> None:
+        self._deadlines = deadlines
         self._traces = traces
         self._upstream = upstream
         self._target = target
@@ -133,13 +136,14 @@ class Proxy:
         body = _incoming(receive) if has_body else b""
         target, is_begun = self._target(), False
         try:
-            async with self._ask(scope, path, body, target) as answer:
+            async with self._deadlines.within(None), self._ask(scope, path, body, target) as answer:
                 await _start(send, answer.status, answer_headers(answer))
                 is_begun = True
                 async for piece in pieces(answer):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-        except UpstreamError as error:
+        except (TimeoutError, UpstreamError) as reason:
+            error = _unanswered(reason)
             if not is_begun:  # else nothing ends the answer, and the server cuts the connection: no false end
                 await _tell(send, *refusals.unanswered(error))
 
@@ -151,7 +155,7 @@ class Proxy:
         said = _json(body)
         ask, attempt = self._attempt(number, told_by(scope["headers"]), said, _peer(scope))
         key = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        name = self._first.name(number, key) if key else ""
+        name, *formerly = self._first.names(number, key) if key else ("",)
         fingerprint = None if key else duplicates.fingerprint(number, said)
         passing = _Passing(scope, path, body, number, attempt, fingerprint, self._clock())
 
@@ -162,7 +166,7 @@ class Proxy:
             if key:
                 unknown = _own(name, b"", *refusals.unanswered(UpstreamError("broken_off", is_sent=True)))
                 answer, is_replayed = await self._first.once(
-                    name, body, refused, unknown, lambda: self._passed_on(passing, name)
+                    name, body, refused, unknown, lambda: self._passed_on(passing, name), formerly
                 )
             else:
                 answer, is_replayed = refused() or await self._passed_on(passing, ""), False
@@ -185,7 +189,7 @@ class Proxy:
         """Return the body of a message; 408, 413 or 503 where it is too slow, too large, or one too many at once."""
         found = bytearray()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with self._deadlines.within(BODY_SECONDS):
                 async for piece in _incoming(receive):
                     found += piece
                     self._in_flight_bytes += len(piece)
@@ -255,14 +259,14 @@ class Proxy:
         is_known = False
         try:
             async with (
-                asyncio.timeout(target.timeout_seconds),
+                self._deadlines.within(target.timeout_seconds),
                 self._ask(passing.scope, passing.path, marked or passing.body, target, _AS_IT_IS) as answer,
             ):
                 told = await _within(pieces(answer), ANSWER_BYTES_MOST)
                 self._learn_usage(attempt, answer.raw_headers)
                 found = FirstAnswer(name, digest, answer.status, answer_headers(answer), told, attempt.recipient)
         except (TimeoutError, UpstreamError) as reason:
-            error = reason if isinstance(reason, UpstreamError) else UpstreamError("timeout", is_sent=True)
+            error = _unanswered(reason)
             self._count_send(number, "unknown" if error.is_sent else "unreachable")
             is_known = not error.is_sent
             if not error.is_sent:
@@ -315,6 +319,10 @@ class Proxy:
         except Exception:  # noqa: BLE001 (the send is done: what was not learned of it is counted and logged)
             self._count_send(attempt.phone_number_id, "not_journaled")
             logs.get().exception("send_not_journaled", phone_number_id=attempt.phone_number_id)
+
+
+def _unanswered(reason: TimeoutError | UpstreamError) -> UpstreamError:
+    return reason if isinstance(reason, UpstreamError) else UpstreamError("timeout", is_sent=True)
 
 
 async def _incoming(receive: Receive) -> AsyncIterator[bytes]:

@@ -19,11 +19,20 @@ _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Short = Annotated[str, msgspec.Meta(max_length=512)]
 
 
+_SENT = {"type": "object", "required": ["id"], "properties": {"id": {"type": ["string", "number"], "minLength": 1}}}
+_GRAPH_S = {  # what an answer of Graph's holds: the message's id, or an error
+    "anyOf": [
+        {"required": ["messages"], "properties": {"messages": {"type": "array", "minItems": 1, "items": _SENT}}},
+        {"required": ["error"], "properties": {"error": {"type": "object"}}},
+    ]
+}
+
+
 class SendAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A send and Graph's answer to it, as it came."""
 
     phone_number_id: _Id
-    answer: dict[str, Any]
+    answer: Annotated[dict[str, Any], msgspec.Meta(extra_json_schema=_GRAPH_S)]
     waba_id: _Short = ""
     recipient: _Short = ""
     category: _Short = ""

@@ -1,4 +1,4 @@
-"""Who is signed in to the status page: a cookie that proves an operator token was known, and marks that forms carry."""
+"""Who is signed in to the status page: a cookie that proves what somebody knew, and marks that forms carry."""
 
 import hashlib
 import hmac
@@ -7,8 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 
-from monitor.roles import Granted, Role
-from monitor.secrets import Secret
+from monitor.roles import Granted
 
 COOKIE, FORM_COOKIE = "whatsapp_monitor_session", "whatsapp_monitor_form"
 LASTS_SECONDS = 12 * 3600
@@ -16,38 +15,32 @@ _NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 class Sessions:
-    """Nothing is kept: a session is signed with the token that it was opened with, and ends with it."""
+    """Nothing is kept: a session is signed with what proved who opened it, and ends when that is taken away."""
 
-    def __init__(self, hash_key: bytes, tokens: Callable[[], Sequence[Granted]], clock: Callable[[], float]) -> None:
+    def __init__(self, hash_key: bytes, granted: Callable[[], Sequence[Granted]], clock: Callable[[], float]) -> None:
         self._key = hmac.digest(hash_key, b"status page", "sha256")
-        self._tokens = tokens
+        self._granted = granted
         self._clock = clock
 
     @property
     def is_needed(self) -> bool:
-        """Whether there are tokens, so that a browser must sign in."""
-        return bool(self._tokens())
+        """Whether there are tokens or users, so that a browser must sign in."""
+        return bool(self._granted())
 
-    def opened(self, claimed: str) -> str | None:
-        """Return a new session for somebody who knows a token, None for anybody else."""
-        found = None
-        for token in self._tokens():
-            if hmac.compare_digest(token.secret.reveal().encode(), claimed.strip().encode("utf-8", "replace")):
-                found = token.secret
-        if found is None:
-            return None
+    def opened(self, known: Granted) -> str:
+        """Return a new session for somebody who is known."""
         told = f"{int(self._clock()) + LASTS_SECONDS}.{secrets.token_hex(16)}"
-        return f"{told}.{self._signed(found, told)}"
+        return f"{told}.{self._signed(known, told)}"
 
-    def role(self, headers: Iterable[tuple[bytes, bytes]]) -> Role | None:
+    def granted(self, headers: Iterable[tuple[bytes, bytes]]) -> Granted | None:
         """Return what a request's session may do, None where its cookie is none that has not ended."""
         told, _, signed = cookies(headers).get(COOKIE, "").rpartition(".")
         ends_at = told.partition(".")[0]
-        role = None
-        for token in self._tokens():
-            if hmac.compare_digest(self._signed(token.secret, told).encode(), signed.encode()):
-                role = token.role
-        return role if role is not None and self._clock() < int(ends_at) else None
+        found = None
+        for known in self._granted():
+            if hmac.compare_digest(self._signed(known, told).encode(), signed.encode()):
+                found = known
+        return found if found is not None and self._clock() < int(ends_at) else None
 
     def nonce(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return what a browser's forms are bound to: its cookie's, or a new one that it must be given."""
@@ -63,8 +56,8 @@ class Sessions:
         nonce = cookies(headers).get(FORM_COOKIE, "")
         return bool(_NONCE.fullmatch(nonce)) and hmac.compare_digest(self.mark(nonce).encode(), mark.encode())
 
-    def _signed(self, token: Secret, told: str) -> str:
-        key = hmac.digest(self._key, token.reveal().encode(), "sha256")
+    def _signed(self, known: Granted, told: str) -> str:
+        key = hmac.digest(self._key, known.proof + known.name.encode(), "sha256")
         return hmac.new(key, told.encode(), hashlib.sha256).hexdigest()
 
 

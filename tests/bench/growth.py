@@ -18,7 +18,7 @@ import msgspec
 
 from monitor.messages import Message, Step
 from monitor.store.opening import open_store
-from monitor.store.protocol import Arrival, Commit
+from monitor.store.protocol import Arrival, Before, Commit
 from monitor.store.sqlite import SqliteStore
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -76,7 +76,7 @@ async def retention(store: SqliteStore, before: float, seconds: float) -> tuple[
 
     delivering = asyncio.create_task(deliver())
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end and (gone := await store.prune(before, before)):
+    while time.perf_counter() < end and (gone := await store.prune(Before(before, before, before, before))):
         removed += gone
         await asyncio.sleep(0.05)
     is_over.set()

@@ -27,10 +27,10 @@ class Load(msgspec.Struct, frozen=True):
         return self.requests / self.seconds
 
 
-def post(url: str, deliveries: Path, seconds: int, connections: int = CONNECTIONS) -> Load:
+def post(url: str, deliveries: Path, seconds: int, connections: int = CONNECTIONS, niceness: int = 0) -> Load:
     """Post signed deliveries as fast as they are answered."""
     path = "/" + url.split("/", 3)[3]
-    return _wrk(url, HERE / "post.lua", seconds, connections, [str(deliveries), "2", path])
+    return _wrk(url, HERE / "post.lua", seconds, connections, [str(deliveries), "2", path], niceness)
 
 
 def get(url: str, seconds: int) -> Load:
@@ -81,8 +81,10 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _wrk(url: str, script: Path, seconds: int, connections: int, arguments: list[str]) -> Load:
+def _wrk(url: str, script: Path, seconds: int, connections: int, arguments: list[str], niceness: int = 0) -> Load:
     command = [
+        "nice",
+        f"-n{niceness}",
         "wrk",
         f"-t{min(2, connections)}",
         f"-c{connections}",

@@ -1,23 +1,29 @@
 """Signed deliveries in a file for wrk: each body different, as Meta's are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from monitor import payloads, signature
 
 SECRET = "bench-secret-0123456789"
 NUMBER = "200000000000001"
 NAMES = ("sent", "delivered", "read")
+THROTTLED_EACH = 2
 
 
 def write(path: Path, deliveries: int, statuses_each: int, started_at: float) -> None:
     """Write deliveries; each message goes through sent, delivered and read, in that order."""
     statuses = _statuses(started_at)
-    with path.open("w", encoding="ascii") as file:
-        for _ in range(deliveries):
-            items = [next(statuses) for _ in range(statuses_each)]
-            body = payloads.delivery(payloads.change(NUMBER, statuses=items))
-            file.write(f"{signature.sign(body, SECRET.encode())}\t{body.decode('ascii')}\n")
+    changes = (
+        payloads.change(NUMBER, statuses=[next(statuses) for _ in range(statuses_each)]) for _ in range(deliveries)
+    )
+    _write(path, changes)
+
+
+def write_people(path: Path, deliveries: int, people_each: int, at: float) -> None:
+    """Write deliveries of messages, every other of failed ones, of and to people who are never heard of again."""
+    _write(path, (_strangers(number, people_each, at) for number in range(deliveries)))
 
 
 def requests(path: Path) -> Iterator[bytes]:
@@ -30,6 +36,21 @@ def requests(path: Path) -> Iterator[bytes]:
                 b"X-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n" % (claimed, len(body))
             )
             yield head + body
+
+
+def _write(path: Path, changes: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="ascii") as file:
+        for change in changes:
+            body = payloads.delivery(change)
+            file.write(f"{signature.sign(body, SECRET.encode())}\t{body.decode('ascii')}\n")
+
+
+def _strangers(number: int, count: int, at: float) -> dict[str, Any]:
+    people = [f"1555{number * count + one:09d}" for one in range(count)]
+    if number % THROTTLED_EACH:
+        return payloads.change(NUMBER, messages=[payloads.message(f"wamid.in.{one}", at, sender=one) for one in people])
+    failed = [payloads.status(f"wamid.{one}", "failed", at, recipient=one, codes=(131056,)) for one in people]
+    return payloads.change(NUMBER, statuses=failed)
 
 
 def _statuses(started_at: float) -> Iterator[dict[str, object]]:

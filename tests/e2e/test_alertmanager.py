@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.harness import meta, patience
+from tests.harness import answers, meta, patience
 from tests.harness.alertmanager import Alertmanager
 from tests.harness.meta import WABA_ID
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
+from tests.harness.wire import Wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RULE = "policy_block"
 RESEND_SECONDS = 30.0
+ACCOUNTS = 10
 TOKEN = "token-of-an-operator-0123456789"
 
 
@@ -184,6 +186,43 @@ def test_a_member_that_refuses_is_listed_and_hears_it_when_somebody_says_so(tmp_
             patience.until(lambda: refusing.received, seconds=5)
             assert json.loads(refusing.received[0].body)[0]["labels"]["alertname"] == RULE
             assert len(pages(pager, "firing")) == 1
+
+
+@pytest.mark.parametrize("fault", ["400", "422", "503", "mute", "dripping", "down"])
+def test_whatever_is_wrong_with_one_member_the_other_hears_of_every_alert(tmp_path: Path, fault: str) -> None:
+    with (
+        Target() as pager,
+        Target() as wrong,
+        Wire(wrong.port, {"mute": "half_open", "down": "refusing"}.get(fault, "well")) as wire,
+        Alertmanager(tmp_path / "alertmanager", pager.url) as member,
+    ):
+        wrong.status = int(fault) if fault.isdigit() else 200
+        wrong.script = answers.dripping_body if fault == "dripping" else None
+        targets = [{"url": f"http://127.0.0.1:{wire.port}", "name": "wrong", "timeout": "2s"}, {"url": member.url}]
+        with Sidecar(tmp_path, alerts={"alertmanagers": targets}) as sidecar, meta.of(sidecar) as sender:
+            sidecar.start()
+            accounts = [f"1000000000001{number:02}" for number in range(ACCOUNTS)]
+            for again in range(3):
+                for account in accounts:
+                    assert sender.error(368, waba_id=account, number=f"2{account[1:-1]}{again}").status == 200
+
+            def heard() -> set[str]:
+                return {alert["labels"]["waba_id"] for alert in member.firing(RULE)}
+
+            patience.until(lambda: heard() == set(accounts), seconds=15)
+            rows = sidecar.get("/v1/outbox?destination=wrong").json()["rows"]
+            assert len(rows) == ACCOUNTS  # one for each alert, however often it is heard of
+            patience.until(lambda: sidecar.get("/v1/outbox?destination=wrong").json()["rows"][-1]["error"])
+
+            wire.turn("well")
+            wrong.status, wrong.script = 200, None
+            if fault in {"400", "422"}:
+                assert sidecar.post("/v1/outbox/retry", actor="ann", reason="mended").status == 200
+
+            def told() -> set[str]:
+                return {json.loads(request.body)[0]["labels"]["waba_id"] for request in list(wrong.received)}
+
+            patience.until(lambda: told() == set(accounts), seconds=30)
 
 
 def test_an_alert_of_prometheus_pauses_through_a_real_alertmanager_and_its_end_releases(tmp_path: Path) -> None:

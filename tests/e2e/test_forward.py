@@ -1,5 +1,6 @@
 """The application gets every delivery as Meta sent it, in order, whatever happens to it meanwhile."""
 
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.store.opening import open_store
+from monitor.store.protocol import Before
 from tests.harness import meta, patience
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
@@ -55,6 +57,19 @@ def test_a_delivery_is_forwarded_byte_for_byte_with_meta_s_signature(sidecar: Si
     assert [request.headers["x-hub-signature-256"] for request in target.received] == list(sent.values())
     assert {request.headers["content-type"] for request in target.received} == {"application/json"}
     assert {request.path for request in target.received} == {"/webhook"}
+
+
+def test_a_delivery_that_comes_alone_leaves_at_once(sidecar: Sidecar, target: Target) -> None:
+    lags = []
+    for number in range(10):
+        with meta.of(sidecar) as sender:
+            assert sender.post(meta.delivery(f"wamid.alone.{number}")).status == 200
+        answered_at = time.time()
+        patience.until(lambda: len(target.received) > number)  # noqa: B023
+        lags.append(target.received[number].at - answered_at)
+        time.sleep(0.15)  # the last one is settled
+
+    assert statistics.median(lags) < 0.25
 
 
 def test_a_target_that_was_down_gets_everything_in_order(sidecar: Sidecar, target: Target) -> None:
@@ -145,7 +160,7 @@ async def journaled_past_retention(sidecar: Sidecar) -> tuple[int, float]:
     """Return how many deliveries and waiting rows are left once everything is past retention and nothing forwards."""
     store = open_store(sidecar.database)
     try:
-        await store.prune(time.time() + 10, 100)
+        await store.prune(Before(now := time.time() + 10, now, now, 100.0))
         waiting = sum(backlog.pending + backlog.dead for backlog in (await store.backlog()).values())
     finally:
         await store.close()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from monitor import payloads
-from monitor.store.sqlite import TAIL_BYTES
-from tests.harness import meta, patience
+from monitor.store.tail import TAIL_BYTES
+from tests.harness import memory, meta, patience
 from tests.harness.meta import NUMBER, WABA_ID, Meta
 from tests.harness.sidecar import CORE_RULES, Sidecar
 
@@ -179,17 +179,13 @@ def test_a_flood_of_made_up_numbers_leaves_memory_and_metrics_bounded(sidecar: S
             assert sender.deliver(payloads.delivery(*changes, waba_id=f"8{first:014d}"), seconds=30)
         sidecar.settle(seconds=60)
 
-    def resident_kilobytes() -> int:
-        lines = Path(f"/proc/{sidecar.pid}/status").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
     flood(0, 20_000)
-    size, memory = len(sidecar.get("/metrics").body), resident_kilobytes()
+    size, before = len(sidecar.get("/metrics").body), memory.resident_mebibytes(sidecar.pid)
     flood(20_000, 80_000)
     time.sleep(1.1)
 
     assert len(sidecar.get("/metrics").body) < size * 1.1
-    held_kilobytes = TAIL_BYTES // 1024  # what the journal may keep in memory for a pipeline that is behind
-    assert resident_kilobytes() < memory + held_kilobytes + 20_000
+    tail_mebibytes = TAIL_BYTES / 2**20  # what the journal may keep in memory for a pipeline that is behind
+    assert memory.resident_mebibytes(sidecar.pid) < before + tail_mebibytes + 20
     assert sidecar.metric("whatsapp_monitor_labels_dropped_total", label="phone_number_id") > 90_000
     assert sidecar.get(f"/v1/gate/9{99_999:014d}").status == 200

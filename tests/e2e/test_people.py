@@ -1,6 +1,7 @@
 """Nobody's number or words leave the journal, and a forgotten person leaves that too."""
 
 import base64
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from monitor import payloads
-from tests.harness import meta, patience
+from tests.harness import exchange, meta, patience
 from tests.harness.collector import Collector
+from tests.harness.graph import Graph
 from tests.harness.meta import NUMBER, WABA_ID, Meta
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
@@ -176,6 +178,51 @@ def test_what_waits_to_be_forwarded_is_left_and_said(tmp_path: Path) -> None:
     assert waiting == {"entries": 0, "waiting": 1}
     assert done == {"entries": 1, "waiting": 0}
     assert CUSTOMER.encode() in application.received[0].body
+
+
+def test_a_new_hash_key_finds_stops_and_forgets_whom_the_old_one_knew(tmp_path: Path) -> None:
+    send = json.dumps(
+        {"messaging_product": "whatsapp", "to": CUSTOMER, "type": "text", "text": {"body": "hi"}}
+    ).encode()
+    path, headers = (
+        f"/graph/v23.0/{NUMBER}/messages",
+        {"Content-Type": "application/json", "Idempotency-Key": "order-1"},
+    )
+    ask = {"actor": "ann", "reason": "asked"}
+    with Graph() as graph, Sidecar(tmp_path, graph={"url": graph.url}) as sidecar, meta.of(sidecar) as sender:
+        sidecar.start()
+        first = exchange.ask(sidecar.web_port, "POST", path, send, headers)
+        assert first.status == 200
+        sender.post(payloads.delivery(change(messages=[payloads.message("wamid.in", time.time(), sender=CUSTOMER)])))
+        sender.statuses(payloads.status("wamid.before", "sent", time.time(), recipient=CUSTOMER))
+        sidecar.settle()
+        assert sidecar.post("/v1/pauses", **ask, scope="recipient", scope_id=CUSTOMER).status == 201
+        sidecar.terminate()
+        key = tmp_path / "hash.key"
+        key.write_text(f"{'0f' * 32}\n{key.read_text()}\n")
+
+        sidecar.start()
+        sender.statuses(payloads.status("wamid.after", "sent", time.time(), recipient=CUSTOMER))
+        sidecar.settle()
+        again = exchange.ask(sidecar.web_port, "POST", path, send, headers)
+        other = exchange.ask(sidecar.web_port, "POST", path, send, {**headers, "Idempotency-Key": "order-2"})
+        gates = [
+            sidecar.get(f"/v1/gate?phone_number_id={NUMBER}&recipient={one}").status
+            for one in (CUSTOMER, OTHER, USER_ID)
+        ]
+        found = sidecar.get(f"/v1/messages?recipient={CUSTOMER}").json()["messages"]
+        forgotten = sidecar.post("/v1/people/forget", **ask, recipient=CUSTOMER)
+        left = sidecar.get("/v1/messages").json()["messages"]
+
+    assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
+    assert len(graph.requests) == 1, "a repetition left, or what is paused did"
+    assert other.status >= 400
+    assert gates == [403, 200, 200]
+    hashes = {one["wamid"]: one["recipient"] for one in found}
+    assert {"wamid.before", "wamid.after", "wamid.in"} <= set(hashes)
+    assert hashes["wamid.before"] != hashes["wamid.after"]
+    assert forgotten.status == 200
+    assert left == []
 
 
 def test_the_number_inside_a_wamid_is_meta_s_own_and_stays_out_of_metrics_and_logs(sidecar: Sidecar) -> None:

@@ -1,6 +1,7 @@
 """A real Prometheus takes what /metrics says, exemplars too, and the shipped alerts fire and clear on it."""
 
 import gzip
+import random
 import subprocess
 import time
 from pathlib import Path
@@ -125,3 +126,41 @@ def test_the_shipped_alert_fires_on_a_pause_and_clears_after_its_release(tmp_pat
         pause = sidecar.get("/v1/pauses").json()["pauses"][0]
         assert sidecar.post(f"/v1/pauses/{pause['id']}/resume", actor="alice", reason="granted").status == 200
         patience.until(lambda: not prometheus.firing("WhatsAppSendingPaused"), every=0.2)
+
+
+def test_whatever_somebody_with_the_secret_makes_up_the_page_stays_small(tmp_path: Path) -> None:
+    chance = random.Random(1)
+
+    def made_up(number: int) -> bytes:
+        statuses = [
+            payloads.status(
+                f"wamid.{number}.{one}", chance.choice(["sent", f"status{chance.randrange(500)}"]), time.time(),
+                category=f"category{chance.randrange(300)}", codes=(chance.randrange(100, 140_000),) * (one % 2),
+            )
+            for one in range(20)
+        ]  # fmt: skip
+        messages = [
+            payloads.message(f"wamid.in.{number}.{one}", time.time(), message_type=f"type{chance.randrange(500)}")
+            for one in range(5)
+        ]
+        template = {"event": "APPROVED", "message_template_id": number, "message_template_name": f"t{number}"}
+        return payloads.delivery(
+            payloads.change(f"2000{number:08d}", statuses=statuses, messages=messages, errors=[payloads.error(368)]),
+            {"field": f"field{number}", "value": {"event": f"EVENT{number}"}},
+            {"field": "message_template_status_update", "value": {**template, "message_template_language": "en"}},
+            {"field": "account_review_update", "value": {"decision": "APPROVED"}},
+            waba_id=f"1000{number:08d}",
+        )
+
+    with Sidecar(tmp_path) as sidecar, meta.of(sidecar) as sender:
+        sidecar.start("--log.level", "error")
+        for number in range(400):
+            assert sender.post(made_up(number)).status == 200
+        sidecar.settle(seconds=60)
+        page = patience.until(lambda: sidecar.get("/metrics").body)
+
+        assert len(series.read(page.decode()).samples) < 5_000
+        assert len(page) < 2_000_000
+        assert sidecar.metric("whatsapp_monitor_labels_dropped_total", label="series") > 0
+        assert sidecar.metric("whatsapp_statuses_total") == 400 * 20
+        assert sidecar.metric("whatsapp_gate_paused", scope_id="other") == 1

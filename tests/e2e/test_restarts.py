@@ -70,3 +70,5 @@ def test_the_asking_sees_a_send_that_is_allowed(tmp_path: Path) -> None:
         sidecar.start("--log.level", "error")
         with asked(sidecar, f"/v1/gate/{NUMBER}") as answers:
             patience.until(lambda: answers[200] > 0)
+
+    assert answers[403] == 0

@@ -1,4 +1,4 @@
-"""The process as operators and Meta meet it: exit codes, reload and shutdown."""
+"""The process as operators and Meta meet it: exit codes, reload and shutdown (under load: test_leaving.py)."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import exchange, meta, patience, ports
+from tests.harness import exchange, meta, patience
 from tests.harness.exchange import Answer
 from tests.harness.sidecar import VERIFY_TOKEN, Sidecar
 
@@ -200,29 +200,6 @@ def test_a_delivery_that_is_under_way_at_sigterm_is_still_answered_and_journaled
 
 
 @pytest.mark.slow
-def test_a_balancer_that_has_not_noticed_yet_is_served_until_the_delay_is_over(own: Sidecar) -> None:
-    own.start("--shutdown.delay", "2s")
-    acked: list[bytes] = []
-    started_at = time.monotonic()
-    own.signal(signal.SIGTERM)
-    with contextlib.suppress(OSError):
-        while True:
-            body = meta.delivery(f"wamid.late.{len(acked)}")
-            with socket.create_connection(("127.0.0.1", own.webhook_port), timeout=5) as connection:
-                connection.sendall(meta.head(meta.line(body), length=len(body)) + body)
-                if exchange.hear(connection).status != 200:
-                    break
-            acked.append(body)
-            assert own.get("/-/ready").status == 503
-            time.sleep(0.05)
-    served_seconds = time.monotonic() - started_at
-
-    assert own.wait() == 0
-    assert served_seconds > 1.5
-    assert {delivery.body for delivery in own.oracle().deliveries} >= set(acked)
-
-
-@pytest.mark.slow
 def test_a_second_signal_gives_up_at_once(own: Sidecar) -> None:
     own.start()
     with socket.create_connection(("127.0.0.1", own.webhook_port), timeout=10) as connection:
@@ -236,28 +213,6 @@ def test_a_second_signal_gives_up_at_once(own: Sidecar) -> None:
 
     assert code != 0
     assert time.monotonic() - started_at < 1
-
-
-@pytest.mark.slow
-def test_sigterm_exits_in_time_though_everything_outside_is_mute(own: Sidecar) -> None:
-    with socket.create_server(("127.0.0.1", ports.free()), backlog=64) as mute:
-        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        own.configure(
-            forward=[{"name": "app", "url": url}],
-            alerts={"alertmanagers": [{"url": url}]},
-            tracing={"endpoint": url, "sample": {"default": 1.0}},
-        )
-        own.start("--shutdown.delay", "5s")
-        with meta.of(own) as sender:
-            assert sender.post(meta.delivery("wamid.mute")).status == 200
-            assert sender.error(368).status == 200
-        time.sleep(0.5)
-        started_at = time.monotonic()
-
-        code = own.terminate()
-
-    assert code == 0
-    assert time.monotonic() - started_at <= 8
 
 
 @pytest.mark.slow

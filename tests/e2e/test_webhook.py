@@ -235,17 +235,20 @@ def test_a_body_that_its_client_cuts_off_is_not_journaled_and_hurts_nobody(own: 
 def test_slow_headers_and_slow_bodies_are_answered_408(shared: Sidecar) -> None:
     started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
-        headers, body, silent = (
+        headers, body, silent, bare = (
             stack.enter_context(socket.create_connection(("127.0.0.1", shared.webhook_port), timeout=20))
-            for _ in range(3)
+            for _ in range(4)
         )
         headers.sendall(b"POST /webhook HTTP/1.1\r\nHost: loc")
         body.sendall(meta.head("X-Hub-Signature-256: sha256=" + "0" * 64, length=1000) + b"{")
+        bare.sendall(meta.head("X-Hub-Signature-256: sha256=" + "0" * 64, length=1000))
 
         of_headers = exchange.hear(headers)
         headers_seconds = time.monotonic() - started_at
         ending = silent.recv(1)
         silent_seconds = time.monotonic() - started_at
+        of_bare = exchange.hear(bare)
+        bare_seconds = time.monotonic() - started_at
         of_body = exchange.hear(body)
         body_seconds = time.monotonic() - started_at
 
@@ -253,8 +256,40 @@ def test_slow_headers_and_slow_bodies_are_answered_408(shared: Sidecar) -> None:
     assert headers_seconds == pytest.approx(SLOW_HEADERS_SECONDS, abs=1.5)
     assert ending == b""
     assert silent_seconds == pytest.approx(SLOW_HEADERS_SECONDS, abs=1.5)
+    assert of_bare.status == 408
+    assert bare_seconds == pytest.approx(SLOW_HEADERS_SECONDS, abs=1.5)
     assert of_body.status == 408
     assert body_seconds == pytest.approx(SLOW_BODY_SECONDS, abs=1.5)
+
+
+@pytest.mark.slow
+def test_heads_whose_bodies_never_come_shut_nobody_out(shared: Sidecar) -> None:
+    """Nobody needs a secret for them: a form of a signature is enough."""
+    opened = meta.head("X-Hub-Signature-256: sha256=" + "0" * 64, length=BODY_MOST)
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", shared.webhook_port)))
+            connection.sendall(opened)
+        body = meta.delivery("wamid.shut-out")
+        patience.until(lambda: post(shared, body, meta.signed(body)).status == 503)
+        shut_at = time.monotonic()
+
+        patience.until(lambda: post(shared, body, meta.signed(body)).status == 200, seconds=SLOW_HEADERS_SECONDS + 3)
+        assert time.monotonic() - shut_at < SLOW_HEADERS_SECONDS + 3
+
+
+@pytest.mark.slow
+def test_a_second_request_s_body_must_come_too(shared: Sidecar) -> None:
+    body = meta.delivery("wamid.second")
+    with socket.create_connection(("127.0.0.1", shared.webhook_port), timeout=20) as connection:
+        connection.sendall(meta.head(meta.line(body), length=len(body)) + body)
+        first = exchange.hear(connection)
+        started_at = time.monotonic()
+        connection.sendall(meta.head(meta.line(body), length=len(body)))
+        second = exchange.hear(connection)
+
+    assert (first.status, second.status) == (200, 408)
+    assert time.monotonic() - started_at == pytest.approx(SLOW_HEADERS_SECONDS, abs=1.5)
 
 
 @pytest.mark.slow

@@ -3,17 +3,34 @@
 `python -m tests.harness.careless PORT DATABASE` serves until it is killed, or for a minute.
 """
 
+import contextlib
 import queue
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.harness import exchange, patience
 from tests.harness.listener import Listener, Request
 
 LAZY_SECONDS = 0.05
 LIFE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def running(port: int, database: Path, *before: str) -> Iterator[None]:
+    """Run it, with something before it, until the block ends: then kill it."""
+    command = [*before, sys.executable, "-m", "tests.harness.careless", str(port), str(database)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    try:
+        patience.until(lambda: exchange.ask(port, "POST", "/ready", b"").status)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def main(port: int, database: Path) -> None:

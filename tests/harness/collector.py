@@ -1,6 +1,7 @@
 """An OTLP/HTTP trace collector that keeps the spans of each request, decoded from protobuf."""
 
 import gzip
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +13,18 @@ from tests.harness.listener import Listener, Request
 
 
 class Collector:
-    """Answers 200 to what is OTLP and 400 to what is not; `spans` are in the order of their arrival."""
+    """Answers 200 to what is OTLP and 400 to what is not; `spans` are in the order of their arrival.
+
+    `refusal` is what it answers to all instead, `delay_seconds` how long each answer takes.
+    """
 
     def __init__(self) -> None:
         self.port = ports.free()
+        self.refusal: int | None = None
+        self.delay_seconds = 0.0
+        self.asked = 0
         self.requests: list[ExportTraceServiceRequest] = []
+        self._closing = threading.Event()
         self._listener = Listener(self.port, self._take)
 
     @property
@@ -36,13 +44,20 @@ class Collector:
         ]
 
     def __enter__(self) -> Self:
+        self._closing.clear()
         self._listener.open()
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._closing.set()
         self._listener.close()
 
     def _take(self, request: Request) -> int:
+        self.asked += 1
+        if self._closing.wait(self.delay_seconds):
+            return 503
+        if self.refusal is not None:
+            return self.refusal
         if request.path != "/v1/traces" or request.headers.get("content-type") != "application/x-protobuf":
             return 400
         is_gzip = request.headers.get("content-encoding") == "gzip"

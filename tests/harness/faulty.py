@@ -1,17 +1,29 @@
 """An HTTP server on loopback with the moods of bad days, to be asked from the same loop."""
 
 import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
+
+from tests.harness.answers import Part
 
 MOODS = ("down", "slow", "hanging", "closing", "half", "refusing", "failing", "moved", "flooding")
 
 
 class Faulty:
-    """Answers each request by its mood; `bodies` and `heads` are what reached it."""
+    """Answers each request by its mood, or plays a script; `bodies` and `heads` are what reached it."""
 
-    def __init__(self, mood: str = "well", answer: bytes = b"", status: int = 200) -> None:
+    def __init__(
+        self,
+        mood: str = "well",
+        answer: bytes = b"",
+        status: int = 200,
+        script: Callable[[], Iterable[Part]] | None = None,
+    ) -> None:
         self.mood = mood
+        self.script = script
         self.answer = answer
         self.status = status
         self.heads: list[bytes] = []
@@ -52,6 +64,9 @@ class Faulty:
 
     async def _answer(self, writer: asyncio.StreamWriter) -> bool:
         """Write an answer; say whether the connection is kept."""
+        if self.script is not None:
+            await self._play(self.script(), writer)
+            return False
         status, length, body = self.status, len(self.answer), self.answer
         match self.mood:
             case "slow":
@@ -74,3 +89,16 @@ class Faulty:
         writer.write(head.encode() + body)
         await writer.drain()
         return self.mood not in {"half", "flooding"}
+
+    async def _play(self, script: Iterable[Part], writer: asyncio.StreamWriter) -> None:
+        for part in script:
+            if isinstance(part, bytes):
+                writer.write(part)
+                await writer.drain()
+            elif isinstance(part, float):
+                await asyncio.sleep(part)
+            else:
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return

@@ -1,12 +1,16 @@
 """A small HTTP server in threads that records what it is sent: the ground of the stand-ins."""
 
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
 from typing import Any
+
+from tests.harness import answers
+from tests.harness.answers import Part
 
 
 @dataclass(frozen=True)
@@ -19,18 +23,25 @@ class Request:
     at: float
 
 
-class Listener:
-    """Answers each POST with the status that `answer` returns; may be closed and opened again on the same port."""
+Answering = Callable[[Request], int | Iterable[Part]]
 
-    def __init__(self, port: int, answer: Callable[[Request], int]) -> None:
+
+class Listener:
+    """Answers each POST with the status that `answer` returns, or plays the script that it returns.
+
+    May be closed and opened again on the same port, with TLS or another certificate.
+    """
+
+    def __init__(self, port: int, answer: Answering) -> None:
         self.port = port
+        self.tls: ssl.SSLContext | None = None
         self._answer = answer
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
         """Begin to listen."""
-        self._server = _Server(self.port, self._answer)
+        self._server = _Server(self.port, self._answer, self.tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -49,8 +60,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close waits for them
     request_queue_size = 128
 
-    def __init__(self, port: int, answer: Callable[[Request], int]) -> None:
+    def __init__(self, port: int, answer: Answering, tls: ssl.SSLContext | None) -> None:
         self.answer = answer
+        self._tls = tls
         self._open: set[socket] = set()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -59,6 +71,19 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             self._open.add(request)
         super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        with self._tls.wrap_socket(request, server_side=True) as wrapped:
+            with self._lock:
+                self._open.add(wrapped)
+            try:
+                super().finish_request(wrapped, client_address)
+            finally:
+                with self._lock:
+                    self._open.discard(wrapped)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -90,8 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        status = self.server.answer(Request(self.path, headers, body, time.time()))
-        self.send_response(status)
+        answer = self.server.answer(Request(self.path, headers, body, time.time()))
+        if not isinstance(answer, int):
+            self.close_connection = True
+            answers.play(answer, self.connection)
+            return
+        self.send_response(answer)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

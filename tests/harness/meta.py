@@ -7,11 +7,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from monitor import payloads, signature
-from tests.harness import exchange
+from tests.harness import exchange, patience
 from tests.harness.exchange import Answer
 from tests.harness.sidecar import APP_SECRET, Sidecar
 
@@ -162,6 +163,11 @@ def delivery(wamid: str) -> bytes:
     return payloads.delivery(payloads.change(NUMBER, statuses=[payloads.status(wamid, "sent", time.time())]))
 
 
+def blocked(waba_id: str) -> bytes:
+    """Return a body that says that an account is blocked."""
+    return payloads.delivery(payloads.change(f"9{waba_id}", errors=[payloads.error(368)]), waba_id=waba_id)
+
+
 def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
     """Return the headers of a body."""
     return {"Content-Type": "application/json", "X-Hub-Signature-256": signature.sign(body, secret.encode())}
@@ -181,3 +187,13 @@ def line(body: bytes) -> str:
 def of(sidecar: Sidecar) -> Meta:
     """Return a sender to a sidecar."""
     return Meta(sidecar.webhook_port)
+
+
+@contextlib.contextmanager
+def paused(folder: Path) -> Iterator[tuple[Sidecar, Meta]]:
+    """Run a sidecar whose sending is paused, with a sender to it."""
+    with Sidecar(folder) as sidecar, of(sidecar) as sender:
+        sidecar.start("--log.level", "error")
+        assert sender.error(368).status == 200
+        patience.until(lambda: sidecar.get(f"/v1/gate/{NUMBER}").status == 403)
+        yield sidecar, sender

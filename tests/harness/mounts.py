@@ -4,18 +4,16 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.harness import peer
 
 
 def mount(folder: Path, *options: str) -> None:
     """Mount something at a folder."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a disk needs root")
+        peer.missing("mounting a disk needs root")
     done = subprocess.run([peer.path("mount"), *options, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"this machine mounts no disk of a test: {done.stderr.strip()}")
+        peer.missing(f"this machine mounts no disk of a test: {done.stderr.strip()}")
 
 
 def unmount(folder: Path, *, is_lazy: bool = False) -> None:

@@ -1,17 +1,22 @@
-"""Programs that tests use where the machine has them: skipped without, except in CI, where they must be there."""
+"""What tests use where the machine has it: they are skipped and counted without, except in CI, where they must run."""
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
 
 def path(program: str) -> str:
-    """Return the path of a program; skip the test where there is none, fail it in CI."""
+    """Return the path of a program."""
     found = shutil.which(program)
-    if found is not None:
-        return found
-    reason = f"{program} is not installed (scripts/test installs Debian's package of it where it may)"
+    if found is None:
+        missing(f"{program} is not installed (scripts/test installs Debian's package of it where it may)")
+    return found
+
+
+def missing(reason: str) -> NoReturn:
+    """Leave a test out for a reason; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

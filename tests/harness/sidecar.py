@@ -1,5 +1,6 @@
 """The real process: started, asked, killed and started again on the same files and ports."""
 
+import contextlib
 import json
 import os
 import signal
@@ -38,9 +39,12 @@ class Sidecar:
         self.log_file = directory / "sidecar.log"
         self.webhook_port = ports.free()
         self.web_port = ports.free()
+        self.program: tuple[str, ...] = (sys.executable, "-m", "monitor")  # a test of faults puts others around it
         own = {"PYTHONDONTWRITEBYTECODE": "1", "WHATSAPP_MONITOR_SHUTDOWN_DELAY": "0s"}
         self._environment = {**os.environ, **own, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_first_life = True
+        self.files_at_start = 0
         self.configure(**settings)
 
     @property
@@ -58,6 +62,17 @@ class Sidecar:
         """The running process."""
         assert self._process is not None, "not started"
         return self._process.pid
+
+    @property
+    def cpu_seconds(self) -> float:
+        """How much of a core the running process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not waited for."""
+        return self._process is not None
 
     @property
     def log(self) -> str:
@@ -78,11 +93,12 @@ class Sidecar:
         """Start the process and return at once."""
         assert self._process is None, "runs already"
         command = [
-            *(sys.executable, "-m", "monitor", "serve", "--config.file", str(self.config_file)),
+            *(*self.program, "serve", "--config.file", str(self.config_file)),
             *("--web.listen-address", f"127.0.0.1:{self.web_port}"),
             *("--webhook.listen-address", f"127.0.0.1:{self.webhook_port}"),
             *options,
         ]
+        self.is_first_life = not self.database.exists()
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=self._environment
@@ -101,6 +117,7 @@ class Sidecar:
             assert self._process.poll() is None, f"ended with {self._process.returncode}:\n{self.log}"
             assert time.monotonic() < end, f"not ready after {READY_SECONDS:g} s:\n{self.log}"
             time.sleep(0.01)
+        self.files_at_start = self.files()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -155,6 +172,14 @@ class Sidecar:
         """Return the sum of the samples of one name that have these labels; it may be a second old."""
         return self.metrics().sum(name, **labels)
 
+    def files(self) -> int:
+        """Return how many files the process has open, sockets left out."""
+        found = []
+        for one in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(one.readlink()))
+        return sum(not name.startswith(("socket:", "/proc/")) for name in found)
+
     def settle(self, *, seconds: float = 30.0) -> None:
         """Wait until everything journaled has been acted upon and every forward has left."""
         patience.until(self._is_settled, seconds=seconds, every=0.1)
@@ -189,7 +214,8 @@ class Sidecar:
             return False
 
     def _is_settled(self) -> bool:
-        waiting = ("whatsapp_monitor_journal_lag_events", "whatsapp_monitor_outbox_pending")
+        waiting = ("whatsapp_monitor_journal_lag_events", "whatsapp_monitor_outbox_oldest_seconds")
+        # An alert that lasts waits to be told again all the while; what was never sent has an age.
         # Asked for by name, so that the page that a test looks at next is not the one that was kept from here.
         query = "&".join(f"name[]={name}" for name in waiting)
         page = series.read(self.get(f"/metrics?{query}").body.decode())

@@ -24,7 +24,7 @@ class Attempts:
         """Return how long a wrong token from an address is to wait, 0 where it need not; counts one that must."""
         begun_at, tried = self._tried.get(address, (0.0, set()))
         left = begun_at + WINDOW_SECONDS - self._clock()
-        if left <= 0 or len(tried) <= DIFFERENT_MOST:
+        if left <= 0 or len(tried) < DIFFERENT_MOST:
             return 0
         self._count("limited")
         return int(min(left, WINDOW_SECONDS)) + 1
