@@ -1,0 +1,1 @@
+"""Fuzzing: what strangers and operators may send, thrown at what reads it."""
