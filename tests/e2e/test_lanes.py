@@ -116,6 +116,7 @@ class Bench:
             assert sender.error(368, number=FREE).status == 200
             yield
             assert self.sidecar.metric("whatsapp_monitor_journal_lag_events") > 0
+        self.sidecar.settle()  # ready does not mean that what waited has taken effect
         for pause in self.sidecar.get("/v1/pauses").json()["pauses"]:
             if pause["rule"] == "policy_block":
                 assert self.sidecar.post(f"/v1/pauses/{pause['id']}/resume", **ACT).status == 200
