@@ -124,6 +124,19 @@ async def test_a_store_of_the_first_schema_is_upgraded_with_all_that_it_holds(tm
     db.close()
 
 
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+async def test_an_upgraded_store_has_the_tables_columns_and_indexes_of_a_new_one(tmp_path: Path, version: int) -> None:
+    schema = (Path(__file__).parent / "schemas" / f"{version}.sql").read_text(encoding="utf-8")
+    with sqlite3.connect(tmp_path / "old.db") as db:
+        db.executescript(f"{schema} PRAGMA user_version = {version};")
+    db.close()
+
+    for name in ("old.db", "new.db"):
+        await open_store(tmp_path / name).close()
+
+    assert _shape(tmp_path / "old.db") == _shape(tmp_path / "new.db")
+
+
 async def test_a_closed_store_holds_no_file_and_no_thread_and_leaves_one_whole_file(tmp_path: Path) -> None:
     files, threads = _files_held(), set(threading.enumerate())
     store = open_store(tmp_path / "monitor.db")
@@ -146,3 +159,14 @@ async def test_what_is_being_read_when_the_store_closes_is_read_to_its_end(tmp_p
     await store.close()
 
     assert [len((await read).items) for read in reads] == [200] * 20
+
+
+def _shape(path: Path) -> set[tuple[str, ...]]:
+    """Return each table with each of its columns, and each index as it was written."""
+    with sqlite3.connect(path) as db:
+        columns = """SELECT tables.name, columns.name, columns.type, columns."notnull"
+            FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"""
+        indexes = "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'index'"
+        found = {tuple(map(str, row)) for query in (columns, indexes) for row in db.execute(query)}
+    db.close()
+    return found

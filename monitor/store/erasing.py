@@ -13,6 +13,8 @@ from monitor.operators import nameless
 from monitor.store import buckets
 from monitor.store.protocol import ERASED, FirstAnswer
 
+_FORWARD = "kind = 'forward' AND CAST(reference AS INTEGER) = ?"  # as its index has it
+
 
 class Done(msgspec.Struct, frozen=True):
     """What was done with one entry: left as it is while it waits to be forwarded, else changed."""
@@ -30,12 +32,12 @@ def erase(db: sqlite3.Connection, found: Iterable[tuple[int, bytes]], ids: Itera
         erased = erasure.erase(body, ids)
         if erased is None:
             continue
-        waiting = "SELECT 1 FROM outbox WHERE kind = 'forward' AND reference = ? AND state = 'pending'"
-        is_waiting = db.execute(waiting, (str(position),)).fetchone() is not None
+        waiting = f"SELECT 1 FROM outbox WHERE {_FORWARD} AND state = 'pending'"  # noqa: S608
+        is_waiting = db.execute(waiting, (position,)).fetchone() is not None
         done.append(Done(position, erased.ids, is_waiting))
         if is_waiting:
             continue
-        db.execute("DELETE FROM outbox WHERE kind = 'forward' AND reference = ?", (str(position),))
+        db.execute(f"DELETE FROM outbox WHERE {_FORWARD}", (position,))  # noqa: S608
         if erased.body is None:
             db.execute("UPDATE journal SET kind = ?, body = x'', signature = '' WHERE position = ?", (ERASED, position))
         else:

@@ -13,7 +13,7 @@ from monitor.store.protocol import StoreInUseError
 from monitor.store.sqlite import SqliteStore
 from monitor.store.writer import DIGESTS_MOST, Writer
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_MILLISECONDS = 1_250  # for a stranger's lock; who comes meanwhile waits twice, and is answered 503 within 3 s
 
 

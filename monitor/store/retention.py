@@ -169,7 +169,7 @@ _SMALL = (  # statement, and the class that it belongs to
     (  # an alert lasts as long as one of its pauses
         """DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE last_at < ? AND NOT EXISTS
         (SELECT 1 FROM json_each(CAST(alerts.record AS TEXT), '$.pause_ids') JOIN pauses ON pauses.id = value)
-        AND id NOT IN (SELECT reference FROM outbox) LIMIT ?)""",
+        AND NOT EXISTS (SELECT 1 FROM outbox WHERE reference = alerts.id AND kind <> 'forward') LIMIT ?)""",
         "history",
     ),
 )

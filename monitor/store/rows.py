@@ -126,7 +126,8 @@ def renew(connection: sqlite3.Connection, destination: str, now: float, *, is_st
         (now, destination, AGAIN_MOST_SECONDS),
     )
     if is_start:
-        connection.execute("UPDATE outbox SET lease_until = NULL WHERE destination = ?", (destination,))
+        query = "UPDATE outbox SET lease_until = NULL WHERE destination = ? AND lease_until IS NOT NULL"
+        connection.execute(query, (destination,))
 
 
 def messages(found: str | None) -> tuple[Message, ...]:

@@ -15,6 +15,7 @@ CREATE TABLE seen (                 -- events that have no message to remember t
     key         TEXT PRIMARY KEY,
     received_at REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX seen_by_age ON seen (received_at) WHERE key NOT GLOB 'code|*'; -- retention's, as are the next two
 
 CREATE TABLE messages (             -- rowid order is the order of first sight, which retention follows
     wamid           TEXT NOT NULL UNIQUE,
@@ -98,6 +99,7 @@ CREATE TABLE resends (
 CREATE INDEX resends_by_state ON resends (state, not_before);
 CREATE INDEX resends_by_recipient ON resends (recipient);
 CREATE INDEX resends_awaited ON resends (id) WHERE is_awaited;
+CREATE INDEX resends_over ON resends (not_before) WHERE NOT is_awaited AND state <> 'claimed';
 
 CREATE TABLE incidents (id TEXT PRIMARY KEY, opened_at REAL NOT NULL, over_at REAL, record BLOB NOT NULL);
 
@@ -140,6 +142,7 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_chained ON audit (id) WHERE hash <> '';
 CREATE INDEX audit_drills ON audit (id) WHERE action = 'drill';
+CREATE INDEX audit_turns ON audit (at) WHERE hash = '' AND actor GLOB 'rule:*';
 
 CREATE TABLE outbox (               -- what must leave; a row goes when it has been delivered
     id          INTEGER PRIMARY KEY,
@@ -156,3 +159,6 @@ CREATE TABLE outbox (               -- what must leave; a row goes when it has b
     UNIQUE (destination, kind, reference)
 );
 CREATE INDEX outbox_by_destination ON outbox (destination, state, id);
+CREATE INDEX outbox_by_age ON outbox (created_at);
+CREATE INDEX outbox_forwards ON outbox (CAST(reference AS INTEGER)) WHERE kind = 'forward';
+CREATE INDEX outbox_alerts ON outbox (reference) WHERE kind <> 'forward';
