@@ -13,7 +13,7 @@ import pytest
 
 from monitor.store import writer
 from monitor.store.opening import open_store
-from monitor.store.protocol import Arrival, Entry, StoreUnavailableError
+from monitor.store.protocol import Arrival, Commit, Entry, Settlement, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore
 
 NOW = 1_700_000_000.0
@@ -295,6 +295,44 @@ async def test_a_checkpoint_holds_what_waited_before_it(store: SqliteStore) -> N
 
     assert waiting.done()
     assert store.path.with_name("monitor.db-wal").stat().st_size == 0
+
+
+SYNCED, LATER = 2, 1  # FULL, NORMAL
+
+
+async def test_only_what_is_lasting_is_waited_for_on_disk(store: SqliteStore) -> None:
+    def told(db: sqlite3.Connection) -> int:
+        return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+    alone = await store.writer.run(told, is_lasting=False)
+    beside_an_arrival = (await asyncio.gather(store.append(webhook("body")), store.writer.run(told, is_lasting=False)))[
+        1
+    ]
+    beside_what_lasts = list(await asyncio.gather(store.writer.run(told), store.writer.run(told, is_lasting=False)))
+    afterwards = await store.writer.run(told, is_lasting=False)
+
+    assert (alone, beside_an_arrival, beside_what_lasts, afterwards) == (LATER, SYNCED, [SYNCED, SYNCED], LATER)
+
+
+async def test_leases_and_settlements_are_not_waited_for_on_disk(store: SqliteStore) -> None:
+    store.writer.forward_to = ("app",)
+    await store.append(webhook("body"))
+    connection = store.writer._connection
+    synced: list[int] = []
+
+    def note() -> None:
+        synced.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    (claim,) = await store.claim("app", NOW, 60.0, 9)
+    note()
+    await store.settle([Settlement(claim.row.id, "done")], [claim.row.id])
+    note()
+    await store.renew("app", NOW, is_start=True)
+    note()
+    await store.commit(Commit(1, NOW))
+    note()
+
+    assert synced == [LATER, LATER, LATER, SYNCED]
 
 
 async def test_the_store_is_opened_as_it_must_be(store: SqliteStore) -> None:

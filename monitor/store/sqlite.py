@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file in WAL mode with synchronous=FULL.
+"""The embedded store: one SQLite file in WAL mode, each commit that must last waited for on disk.
 
 Exactly one connection writes and checkpoints (writer.py); the others are read-only, since SQLite before 3.51.3 can
 corrupt a WAL that two connections write and checkpoint ("WAL-reset bug", sqlite.org/wal.html).
@@ -247,13 +247,14 @@ class SqliteStore:
             return []
         leases = [(now + lease_seconds, claim.row.id) for claim in found]
         await self.writer.run(
-            lambda db: db.executemany("UPDATE outbox SET lease_until = ? WHERE id = ?", leases) and None
+            lambda db: db.executemany("UPDATE outbox SET lease_until = ? WHERE id = ?", leases) and None,
+            is_lasting=False,
         )
         return found
 
     async def renew(self, destination: str, now: float, *, is_start: bool) -> None:
         """Let rows that wait after a failure be due; at a start leases end too, since who held them is gone."""
-        await self.writer.run(lambda db: rows.renew(db, destination, now, is_start=is_start))
+        await self.writer.run(lambda db: rows.renew(db, destination, now, is_start=is_start), is_lasting=False)
 
     async def outbox(self, before: str, limit: int, *, state: str, destination: str) -> Page:
         """Return outbox rows, newest first; of a state and a destination where these are given."""
@@ -265,7 +266,7 @@ class SqliteStore:
 
     async def settle(self, settlements: Sequence[Settlement], claimed: Sequence[int]) -> None:
         """Write what became of claimed rows; rows that were claimed and are not named are free again."""
-        await self.writer.run(lambda db: rows.settle(db, settlements, claimed))
+        await self.writer.run(lambda db: rows.settle(db, settlements, claimed), is_lasting=False)
 
     async def backlog(self) -> dict[str, Backlog]:
         """Return how much waits for each destination."""

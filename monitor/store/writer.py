@@ -54,6 +54,7 @@ class Writer:
         self._mark = mark
         self._arrivals: list[Arrival] = []
         self._works: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._is_lasting = False  # whether something that waits must be durable before its caller hears
         self._group: _Group | None = None
         self._is_flush_called = False
         self._flushing: asyncio.Future[_Outcome] | None = None
@@ -79,13 +80,19 @@ class Writer:
             self._group = _Group(loop=asyncio.get_running_loop())
         group, index = self._group, len(self._arrivals)
         self._arrivals.append(arrival)
+        self._is_lasting = True
         self._flush_soon()
         return (await group)[index]
 
-    async def run(self, work: Work) -> Any:
-        """Run a function of the connection within a transaction and return what it returns, once that is durable."""
+    async def run(self, work: Work, *, is_lasting: bool = True) -> Any:
+        """Run a function of the connection within a transaction and return what it returns, once that is durable.
+
+        What is not lasting is not waited for on disk (decision 18): it outlives our death, and a power cut undoes it
+        unless something lasting was written since.
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._works.append((work, future))
+        self._is_lasting = self._is_lasting or is_lasting
         self._flush_soon()
         return await future
 
@@ -121,10 +128,11 @@ class Writer:
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()
         self._is_flush_called = False
-        arrivals, works, group = self._arrivals, self._works, self._group
-        self._arrivals, self._works, self._group = [], [], None
+        arrivals, works, group, is_lasting = self._arrivals, self._works, self._group, self._is_lasting
+        self._arrivals, self._works, self._group, self._is_lasting = [], [], None, False
         started_at = loop.time()
-        flushing = loop.run_in_executor(self._thread, self._transact, arrivals, [work for work, _ in works])
+        todo = [work for work, _ in works]
+        flushing = loop.run_in_executor(self._thread, self._transact, arrivals, todo, is_lasting)
         self._flushing = flushing
 
         def finished(flushed: asyncio.Future[_Outcome]) -> None:
@@ -151,7 +159,7 @@ class Writer:
 
         flushing.add_done_callback(finished)
 
-    def _transact(self, arrivals: Sequence[Arrival], works: Sequence[Work]) -> _Outcome:
+    def _transact(self, arrivals: Sequence[Arrival], works: Sequence[Work], is_lasting: bool) -> _Outcome:
         """Write one group; runs on the writer's thread."""
         if self.is_broken:
             raise StoreUnavailableError("the store failed; a restart recovers it")
@@ -162,6 +170,7 @@ class Writer:
         connection = self._connection
         position, known = self._next_position, len(self._digests)
         try:
+            connection.execute("PRAGMA synchronous = FULL" if is_lasting else "PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             entries = self._insert(arrivals)
             results = [self._apart(work) for work in works]

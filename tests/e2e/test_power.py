@@ -13,6 +13,7 @@ from tests.harness import meta, oracle, patience, tier
 from tests.harness.meta import NUMBER, Traffic
 from tests.harness.powered import PoweredDisk
 from tests.harness.sidecar import Sidecar
+from tests.harness.target import Target
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(tier.of(180, 1200))]
 
@@ -20,8 +21,8 @@ CUTS = tier.of(5, 20)
 
 
 def test_what_was_answered_200_outlives_power_cuts_and_so_does_a_pause(tmp_path: Path) -> None:
-    with PoweredDisk(tmp_path) as disk:
-        sidecar = Sidecar(disk.folder)
+    with PoweredDisk(tmp_path) as disk, Target() as target:
+        sidecar = Sidecar(disk.folder, forward=[{"name": "app", "url": target.url}])
         os.sync()  # the configuration is the operator's, written long ago
         with sidecar, meta.of(sidecar) as sender:
             sidecar.log_file = tmp_path / "sidecar.log"
@@ -47,6 +48,8 @@ def test_what_was_answered_200_outlives_power_cuts_and_so_does_a_pause(tmp_path:
                 assert sidecar.get(f"/v1/gate/{NUMBER}").status == 403
             print(f"{len(sender.acked)} were answered 200 over {CUTS} cuts")  # noqa: T201 (the figure of the long tier)
             assert len(sender.acked) > 500
+            sidecar.settle(seconds=60)
+            assert {request.body for request in target.received} >= set(sender.acked)
 
 
 def test_the_cut_is_one_since_what_is_not_synced_is_lost(tmp_path: Path) -> None:
