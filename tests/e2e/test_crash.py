@@ -12,7 +12,7 @@ from tests.harness.meta import Meta, Traffic
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(240, 2400))]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(240, 2400))]
 
 KILLS = tier.of(20, 200)
 ANSWERED_LEAST = tier.of(500, 200_000)

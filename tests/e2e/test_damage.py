@@ -14,7 +14,7 @@ from tests.harness.meta import NUMBER, Traffic
 from tests.harness.oracle import Delivery
 from tests.harness.sidecar import Sidecar
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.loss]
 
 DELIVERIES = 50
 LOG_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096  # sqlite.org/fileformat2.html, 4: the write-ahead log

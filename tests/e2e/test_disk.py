@@ -12,7 +12,7 @@ from tests.harness.meta import NUMBER, WABA_ID, Meta
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.root]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.root]
 
 SIZE = 32 * 1024 * 1024
 OTHER = "100000000000002"

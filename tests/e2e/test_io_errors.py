@@ -14,7 +14,7 @@ from tests.harness.meta import NUMBER, Meta, Traffic
 from tests.harness.powered import PoweredDisk
 from tests.harness.sidecar import Sidecar
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(120, 900))]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(120, 900))]
 
 FAILURES = {"fdatasync": tier.of((1, 25), range(1, 61)), "pwrite64": tier.of((9, 60), range(1, 61))}
 EXIT_SECONDS = 4.0  # it drained for five once, with nobody who could write what it caught up

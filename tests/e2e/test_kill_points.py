@@ -19,7 +19,7 @@ from tests.harness.meta import Traffic
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(120, 600))]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(120, 600))]
 
 PASSES = tier.of((5,), (1, 2, 7, 20, 50))
 RARE = {Point.PAUSE_WRITTEN, Point.CHECKPOINT, Point.RETENTION, Point.RELOAD, Point.UPGRADE}

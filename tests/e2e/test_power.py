@@ -15,7 +15,7 @@ from tests.harness.powered import PoweredDisk
 from tests.harness.sidecar import Sidecar
 from tests.harness.target import Target
 
-pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(tier.of(180, 1200))]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.root, pytest.mark.timeout(tier.of(180, 1200))]
 
 CUTS = tier.of(5, 20)
 

@@ -14,7 +14,7 @@ from tests.harness import exchange, meta, patience, tier
 from tests.harness.meta import NUMBER, Traffic
 from tests.harness.sidecar import CORE_RULES, Sidecar
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(tier.of(180, 900))]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(180, 900))]
 
 EVERY_SECONDS = 0.01
 ROUNDS = tier.of(5, 25)

@@ -27,7 +27,7 @@ BETWEEN_SECONDS = 60.0 if MINUTES else 0.2
 THREADS, PAUSE_SECONDS = 2, 0.015 if MINUTES else 0.005
 MEBIBYTES_MOST = 256
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + MINUTES * 90)]
+pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(300 + MINUTES * 90)]
 
 
 def test_after_an_hour_of_troubles_nothing_is_lost_doubled_or_wrongly_allowed(tmp_path: Path) -> None:
