@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from monitor import config, partitions
-from monitor.cli import client, mistakes, output
+from monitor.cli import client, mistakes, options, output
 from monitor.document import Mistaken
 from monitor.store import chain
 from monitor.store.opening import SCHEMA_VERSION
@@ -32,15 +32,7 @@ def audit(context: click.Context, limit: int, as_json: bool, url: str, token: st
 
 
 @audit.command()
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="Configuration of the sidecar whose store is read; it may be running.",
-)
+@options.config_file("Configuration of the sidecar whose store is read; it may be running.")
 @click.option("--head", default="", help="One that was printed earlier: is it still in the chain?")
 @output.json_option
 def verify(config_file: Path, head: str, as_json: bool) -> None:

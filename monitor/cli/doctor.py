@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 
 from monitor import config, destinations
-from monitor.cli import client, mistakes, output
+from monitor.cli import client, mistakes, options, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.store.protocol import ALERTMANAGER
@@ -44,15 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="The sidecar's configuration.",
-)
+@options.config_file("The sidecar's configuration.")
 @click.option("--app-id", envvar="META_APP_ID", default="", help="The Meta app; META_APP_ID.")
 @click.option("--access-token", envvar="META_ACCESS_TOKEN", default="", help="Better given as META_ACCESS_TOKEN.")
 @click.option(

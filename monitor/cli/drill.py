@@ -15,7 +15,7 @@ import httpx2
 
 from monitor import config, payloads, signature
 from monitor.actions import DRILL_ACCOUNT
-from monitor.cli import client, mistakes, output
+from monitor.cli import client, mistakes, options, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 
@@ -30,15 +30,7 @@ class DrillError(Exception):
 
 @click.command()
 @click.argument("code", type=click.Choice(["368"]))
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="The sidecar's configuration: its app secret, and its Alertmanagers.",
-)
+@options.config_file("The sidecar's configuration: its app secret, and its Alertmanagers.")
 @click.option("--webhook", default="http://127.0.0.1:8368", show_default=True, help="The public listener.")
 @click.option("--timeout", "timeout_seconds", default=15.0, show_default=True, help="Seconds for each stage.")
 @client.actor_option

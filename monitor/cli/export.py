@@ -11,7 +11,7 @@ import click
 
 from monitor import config, partitions
 from monitor import export as exports
-from monitor.cli import mistakes, output
+from monitor.cli import mistakes, options, output
 from monitor.document import Mistaken
 from monitor.export import ExportError, Options
 from monitor.partitions import TABLES, Partition, UnreadableError
@@ -22,15 +22,7 @@ _day = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command()
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="Configuration file, which says where the store is.",
-)
+@options.config_file("Configuration file, which says where the store is.")
 @click.option("--format", "form", type=click.Choice(["parquet"]), default="parquet", show_default=True, help="Form.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Directory to write to.")
 @click.option("--table", type=click.Choice([*TABLES, "all"]), default="all", show_default=True, help="What to export.")

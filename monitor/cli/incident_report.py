@@ -8,7 +8,7 @@ import click
 
 from monitor import config, incidents, partitions, reports
 from monitor.actions import Incident
-from monitor.cli import mistakes
+from monitor.cli import mistakes, options
 from monitor.document import Mistaken
 from monitor.reports import AROUND_SECONDS, Told, Volume
 from monitor.store import queries
@@ -17,15 +17,7 @@ from monitor.store.opening import SCHEMA_VERSION
 
 @click.command()
 @click.argument("incident_id")
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="Configuration of the sidecar whose store is read; it may be running.",
-)
+@options.config_file("Configuration of the sidecar whose store is read; it may be running.")
 def export(incident_id: str, config_file: Path) -> None:
     """Print a report on the incident INCIDENT_ID, in Markdown: evidence, actions, timeline and traffic."""
     try:

@@ -30,7 +30,7 @@ from monitor import (
 from monitor.actions import Pause, is_in_force
 from monitor.backtests import Backtest, Report
 from monitor.campaigns import NO_NAMING
-from monitor.cli import mistakes, output
+from monitor.cli import mistakes, options, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.events import MetaEvent, Unparsed
@@ -45,15 +45,7 @@ from monitor.store.protocol import Entry
 FAILED, WRONG = 1, 2
 ENTRIES_AT_ONCE = 500
 _files = click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-_config = click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="Configuration file: where the store is, and the rules where no FILES are given.",
-)
+_config = options.config_file("Configuration file: where the store is, and the rules where no FILES are given.")
 
 
 class _Duration(click.ParamType[float]):

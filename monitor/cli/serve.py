@@ -12,7 +12,7 @@ import uvloop
 
 from monitor import app, config, durations, entrances, listeners, logs, pacing
 from monitor.app import App
-from monitor.cli import mistakes, output
+from monitor.cli import mistakes, options, output
 from monitor.document import Mistaken
 from monitor.sandbox import Sandbox
 from monitor.store.protocol import StoreInUseError, StoreUnavailableError
@@ -45,15 +45,7 @@ webhook_file_option = click.option(
 
 
 @click.command()
-@click.option(
-    "--config.file",
-    "config_file",
-    default="monitor.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    envvar="WHATSAPP_MONITOR_CONFIG_FILE",
-    help="Configuration file.",
-)
+@options.config_file("Configuration file.")
 @click.option(
     "--web.listen-address",
     "web_address",
