@@ -20,12 +20,16 @@ class Restriction(msgspec.Struct, frozen=True):
 
 
 class AccountUpdate(msgspec.Struct, frozen=True):
-    """account_update: violations, restrictions, bans and the account's life."""
+    """account_update: violations, restrictions, bans and the account's life.
+
+    `is_free` where Meta says that nothing is restricted any more: a reinstatement, or an empty list.
+    """
 
     violation: str = ""
     restrictions: tuple[Restriction, ...] = ()
     ban_state: str = ""
     ban_at: float | None = None
+    is_free: bool = False
 
 
 class AccountAlert(msgspec.Struct, frozen=True):
@@ -108,11 +112,16 @@ class Security(msgspec.Struct, frozen=True):
 
 
 class Preference(msgspec.Struct, frozen=True):
-    """user_preferences: a user (keyed hash) stopped or resumed a category of messages."""
+    """user_preferences: a user (keyed hash, `alias` another one) stopped or resumed a category of messages.
+
+    `said_at` is None where Meta gives no time of its own.
+    """
 
     recipient: str
     preference: str
     category: str
+    said_at: float | None = None
+    alias: str = ""
 
 
 class Unspecific(msgspec.Struct, frozen=True):

@@ -58,14 +58,18 @@ def _event(detail: Detail) -> str:
 
 def _account_update(value: Value, _: Pseudonym) -> Detail:
     violation, ban = _object(value, "violation_info"), _object(value, "ban_info")
+    ban_state = word(_first(ban, "waba_ban_state"))
+    # What is missing or can't be read lifts nothing: a restriction that is announced would open the gate.
+    is_unrestricted = word(value.get("event")) == "ACCOUNT_RESTRICTION" and value.get("restriction_info") == []
     return AccountUpdate(
         word(violation.get("violation_type")),
         tuple(
             Restriction(word(one.get("restriction_type")), time(one.get("expiration")))
             for one in dictionaries(value.get("restriction_info"))
         ),
-        word(_first(ban, "waba_ban_state")),
+        ban_state,
         time(ban.get("waba_ban_date")),
+        ban_state == "REINSTATE" or is_unrestricted,
     )
 
 
@@ -136,7 +140,9 @@ def _security(value: Value, pseudonym: Pseudonym) -> Detail:
 def _preference(item: Value, user_ids: Mapping[str, str], pseudonym: Pseudonym) -> Preference:
     wa_id = text(item.get("wa_id"))
     person = text(item.get("user_id")) or user_ids.get(wa_id) or wa_id
-    return Preference(pseudonym(person), word(item.get("value")), word(item.get("category")))
+    alias = pseudonym(wa_id) if wa_id != person else ""
+    said_at = time(item.get("timestamp"))
+    return Preference(pseudonym(person), word(item.get("value")), word(item.get("category")), said_at, alias)
 
 
 def _template(value: Value) -> Template:

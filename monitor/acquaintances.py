@@ -2,7 +2,7 @@
 
 import msgspec
 
-from monitor import account, states
+from monitor import account, standing, states
 from monitor.account import Preference
 from monitor.events import AccountEvent, InboundMessage, MetaEvent, Sent, Status
 from monitor.memory import SEEN_EVERY_SECONDS, Number
@@ -22,12 +22,16 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
         case Status() | InboundMessage():
             if event.alias:
                 step.aliases[event.alias] = event.recipient if isinstance(event, Status) else event.sender
+                join(step, event)
             if isinstance(event, Status) and any(error.code == STOPPED_CODE for error in event.errors):
                 _prefer(step, event.recipient, is_stopped=True, at=event.occurred_at)
         case AccountEvent(detail=Preference() as preference):
+            if preference.alias:
+                step.aliases[preference.alias] = preference.recipient
             if preference.preference in {"stop", "resume"}:
                 is_stopped = preference.preference == "stop"
-                _prefer(step, preference.recipient, is_stopped=is_stopped, at=event.occurred_at)
+                at = event.occurred_at if preference.said_at is None else preference.said_at
+                _prefer(step, preference.recipient, is_stopped=is_stopped, at=at)
         case AccountEvent():
             for state in states.said(event):
                 kept = states.newer(step.states.get(state.key) or step.memory.states.get(state.key), state)
@@ -35,6 +39,15 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
                     step.states[kept.key] = kept
         case _:
             pass
+
+
+def join(step: Step, event: MetaEvent) -> None:
+    """Let the pauses of a person whom the event gives two ids of hold by both."""
+    if step.standing.narrow and isinstance(event, Status | InboundMessage) and event.alias:
+        person = event.recipient if isinstance(event, Status) else event.sender
+        for pause in standing.known_as(step.standing, event.phone_number_id, person, event.alias):
+            step.standing = standing.apply(step.standing, pause)
+            step.learn([pause])
 
 
 def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_number_id: str, now: float) -> None:
@@ -60,9 +73,9 @@ def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_numbe
 
 
 def _prefer(step: Step, recipient: str, *, is_stopped: bool, at: float) -> None:
-    if recipient:
+    told = step.preferences.get(recipient)
+    if recipient and (told is None or at >= told[1]):
         step.preferences[recipient] = (is_stopped, at)
-        (step.known.stopped.add if is_stopped else step.known.stopped.discard)(recipient)
 
 
 def resolved(step: Step, event: AccountEvent) -> AccountEvent:

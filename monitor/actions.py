@@ -176,6 +176,7 @@ class Pause(msgspec.Struct, frozen=True):
 
     `waba_id` is the account within which a scope narrower than a number counts, empty for all; `until_cleared` says
     that it ends with the last of its firings. Of a template `language` is the one that is stopped, empty for all.
+    Of a recipient or a pair `aliases` are the person's other hashes, by which it holds too.
     `strikes` counts how often it had not been long enough. Until `reinstated_until` the finding was judged by an
     operator: what brought the pause about again is noted, but stops nothing.
     """
@@ -208,6 +209,13 @@ class Pause(msgspec.Struct, frozen=True):
     strikes: int = 0
     language: str = ""
     reinstated_until: float | None = None
+    aliases: tuple[str, ...] = ()
+
+
+def ids_of(pause: Pause) -> tuple[str, ...]:
+    """Return the ids by which a pause's scope is met: one for each hash of the person that it is about."""
+    number = pause.scope_id.partition("|")[0] + "|" if pause.scope == "pair" else ""
+    return (pause.scope_id, *(f"{number}{alias}" for alias in pause.aliases))
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -269,13 +277,14 @@ class Resend(msgspec.Struct, frozen=True):
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """One way in which Meta told of an incident: `origin` send, webhook, status, message or account, and when first."""
+    """How Meta told of an incident: `origin` send, webhook, status, message or account; when first and when last."""
 
     origin: str
     occurred_at: float
     received_at: float
     position: int
     count: int = 1
+    last_occurred_at: float = 0.0  # 0 where it was told once, or by an older version
 
 
 class Incident(msgspec.Struct, frozen=True):

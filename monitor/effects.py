@@ -121,6 +121,7 @@ def _happen(step: Step, event: MetaEvent, moment: Moment) -> int:
     incident = next((change for change in heard if isinstance(change, Incident)), None)
     outcome = engine.evaluate(plan, step.windows, event, moment.position, moment.now, message)
     effect = turns.take(step, outcome.signals, moment)
+    acquaintances.join(step, event)
     used = effect.used
     if message is not None and advance is not None:
         used += _resend(step, event, advance, message, effect.actions, _later(moment, used))
@@ -255,7 +256,7 @@ def _resend(
         step.learn([joined])
     if messages.has_arrived(message):
         if advance.before is None or not messages.has_arrived(advance.before):
-            step.learn(_superseded(step, message, moment.now))
+            step.learn(_superseded(step, message, getattr(event, "alias", ""), moment.now))
         return 0
     by_rules = [action for action in actions if isinstance(action, ResendAction)]
     asked = resends.wanted(
@@ -263,17 +264,20 @@ def _resend(
     )
     if asked is None or step.resend(message.wamid) is not None or not isinstance(event, Status | PresumedExpired):
         return 0
-    is_stopped = message.recipient in step.known.stopped
+    is_stopped = step.has_stopped(message.recipient, getattr(event, "alias", ""))
     step.learn(resends.listed(event, message, asked, moment, is_stopped=is_stopped, before=before))
     return 1
 
 
-def _superseded(step: Step, message: Message, now: float) -> list[Resend]:
+def _superseded(step: Step, message: Message, alias: str, now: float) -> list[Resend]:
     own = step.resend(message.wamid)
     needless = [resends.superseded(own, "arrived", now)] if own is not None and own.state == "pending" else []
-    others = step.resends_of_person(message.recipient)
+    people = dict.fromkeys(filter(None, (message.recipient, alias)))
     return needless + [
-        resends.superseded(one, "later_success", now) for one in others if resends.is_superseded_by(one, message)
+        resends.superseded(one, "later_success", now)
+        for person in people
+        for one in step.resends_of_person(person)
+        if resends.is_superseded_by(one, message)
     ]
 
 
@@ -351,7 +355,8 @@ def _operate(step: Step, act: OperatorAct, moment: Moment) -> list[Change]:
         case ResendsClaimed():
             wamids = [resend.wamid for resend in known.resends.values()]
             current = {wamid: message for wamid in wamids if (message := step.message(wamid)) is not None}
-            changes = list(resends.claim(known.resends, current, known.stopped, act, moment))
+            stopped = {one.recipient for one in current.values() if step.has_stopped(one.recipient)}
+            changes = list(resends.claim(known.resends, current, stopped, act, moment))
         case ResendSettled():
             retry = step.message(act.wamid)
             changes = list(resends.settle(known.resends, {act.wamid: retry} if retry else {}, act, moment))

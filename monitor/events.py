@@ -220,7 +220,7 @@ class Unparsed(msgspec.Struct, frozen=True, gc=False):
 
 
 class PausePlaced(msgspec.Struct, frozen=True, tag="pause_placed"):
-    """An operator paused a scope; `until` None means until someone resumes."""
+    """An operator paused a scope, `until` None until someone resumes; `aliases` are a recipient's other hashes."""
 
     actor: str
     reason: str
@@ -228,6 +228,7 @@ class PausePlaced(msgspec.Struct, frozen=True, tag="pause_placed"):
     scope_id: str
     lane: str
     until: float | None
+    aliases: tuple[str, ...] = ()
 
 
 class PauseReleased(msgspec.Struct, frozen=True, tag="pause_released"):

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from monitor.actions import META, OPERATOR, SCOPES, Pause, is_in_force, limit, was_in_force
+from monitor.actions import META, OPERATOR, SCOPES, Pause, ids_of, is_in_force, limit, was_in_force
 from monitor.messages import Message
 
 LANES_OF = {
@@ -251,9 +251,9 @@ def _concerns(pause: Pause, ask: Ask, waba_id: str, wabas: Mapping[str, str]) ->
         case "country":
             return pause.scope_id == ask.country
         case "recipient":
-            return pause.scope_id in people_of(ask)
+            return not set(ids_of(pause)).isdisjoint(people_of(ask))
         case "pair":
-            return any(pause.scope_id == pair_of(ask.phone_number_id, one) for one in people_of(ask))
+            return not set(ids_of(pause)).isdisjoint(pair_of(ask.phone_number_id, one) for one in people_of(ask))
         case _:  # all
             return True
 

@@ -60,13 +60,14 @@ def hear(
 def lifted(
     incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], event: MetaEvent, moment: Moment
 ) -> Incident | None:
-    """Return the incident that Meta ends with this event: a reinstatement, or an empty list of restrictions."""
+    """Return the incident that Meta ends with this event, unless a witness has spoken after it."""
     update = _update(event)
-    if update is None or not isinstance(event, AccountEvent):
+    if update is None or not isinstance(event, AccountEvent) or not update.is_free:
         return None
-    is_end = update.ban_state == "REINSTATE" or (event.event == "ACCOUNT_RESTRICTION" and not update.restrictions)
-    known = current(incidents, pauses, event.waba_id, event.phone_number_id, moment.now) if is_end else None
-    return None if known is None else closed(known, META, event.event, moment.now)
+    known = current(incidents, pauses, event.waba_id, event.phone_number_id, moment.now)
+    if known is None or any(_last_said(witness) > event.occurred_at for witness in known.witnesses):
+        return None
+    return closed(known, META, event.event, moment.now)
 
 
 def closed(incident: Incident, by: str, reason: str, now: float) -> Incident:
@@ -115,9 +116,14 @@ def _end(restrictions: Iterable[Restriction]) -> float | None:
     return max((end for end in ends if end is not None), default=None) if None not in ends else None
 
 
+def _last_said(witness: Witness) -> float:
+    return max(witness.occurred_at, witness.last_occurred_at)
+
+
 def _with(witnesses: tuple[Witness, ...], witness: Witness) -> tuple[Witness, ...]:
     for place, known in enumerate(witnesses):
         if known.origin == witness.origin:
-            again = msgspec.structs.replace(known, count=known.count + 1)
+            last = max(_last_said(known), witness.occurred_at)
+            again = msgspec.structs.replace(known, count=known.count + 1, last_occurred_at=last)
             return (*witnesses[:place], again, *witnesses[place + 1 :])
     return (*witnesses, witness)

@@ -31,6 +31,7 @@ class Asked:
         self.keys: set[str] = set()
         self.resend_ids: set[str] = set()
         self.claimed_ids: set[str] = set()
+        self.failed: set[str] = set()  # messages that may be listed to be sent again already
         self.people: set[str] = set()
 
     def note(self, event: Event) -> None:
@@ -38,11 +39,12 @@ class Asked:
         match event:
             case Status():
                 self.wamids.add(event.wamid)
-                self.resend_ids.update(self._memory.waiting.of(event.wamid, event.recipient))
+                self.resend_ids.update(self._memory.waiting.of(event.wamid, event.recipient, event.alias))
                 if event.token:
                     self.wamids.add(messages.unsettled_id(event.token[1:]))
                 if event.errors:
-                    self.people.add(event.recipient)
+                    self.people.update(filter(None, (event.recipient, event.alias)))
+                    self.failed.add(event.wamid)
                     self._note_new_codes(event)
             case InboundMessage():
                 answered = event.context or self._memory.recent.get((event.phone_number_id, event.sender), "")

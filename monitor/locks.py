@@ -16,7 +16,7 @@ LANES = {
     "RESTRICTED_CUSTOMER_INITIATED_MESSAGING": "all",
 }
 """Which lane a restriction stops; the others concern no message that goes through a gate."""
-BANNED, REINSTATED = "DISABLE", "REINSTATE"
+BANNED = "DISABLE"
 _STOPPED = frozenset({"PAUSED", "DISABLED", "REJECTED", "LOCKED", "DELETED", "PENDING_DELETION"})
 _FREE = frozenset({"APPROVED", "REINSTATED", "UNLOCKED"})
 
@@ -37,8 +37,9 @@ def hear(
         pause = msgspec.structs.replace(told, id=here.id("p"), incident_id=incident_id)
         known = standing.pauses.get(standing.same.get(about(pause), ""))
         if known is not None and (is_in_force(known, moment.now) or is_reinstated(known, moment.now)):
+            evidence = max(known.evidence, pause.evidence, key=_said_at)
             count = known.evidence_count + 1
-            changes.append(msgspec.structs.replace(known, until=pause.until, evidence_count=count))
+            changes.append(msgspec.structs.replace(known, until=pause.until, evidence=evidence, evidence_count=count))
         else:
             changes += [pause, audit(here, META, "pause", pause.id, pause.reason)]
     for pause in in_order(standing.pauses):
@@ -90,11 +91,17 @@ def _lock(
     )  # fmt: skip
 
 
+def _said_at(evidence: tuple[actions.Evidence, ...]) -> float:
+    return max((one.at for one in evidence), default=0.0)
+
+
 def _is_lifted(pause: Pause, event: AccountEvent) -> bool:
+    """Say whether Meta takes its word back; not by one that is older and was long under way."""
     detail = event.detail
+    if event.occurred_at < _said_at(pause.evidence):
+        return False
     if isinstance(detail, AccountUpdate) and pause.scope == "waba":
-        is_end = detail.ban_state == REINSTATED or (event.event == "ACCOUNT_RESTRICTION" and not detail.restrictions)
-        return is_end and pause.scope_id == event.waba_id
+        return detail.is_free and pause.scope_id == event.waba_id
     if isinstance(detail, TemplateStatus) and pause.scope == "template":
         here = (pause.scope_id, pause.waba_id, pause.language)
         return detail.status in _FREE and here == (detail.template.name, event.waba_id, detail.template.language)

@@ -60,15 +60,16 @@ class Waiting:
                 else:
                     self._of_retry[resend.retry_wamid] = resend.id
 
-    def of(self, wamid: str, recipient: str) -> Iterable[str]:
-        """Yield the ids of resends that news of a message may concern."""
+    def of(self, wamid: str, recipient: str, alias: str = "") -> Iterable[str]:
+        """Yield the ids of resends that news of a message may concern; `alias` is another hash of its recipient."""
         if not self._of_message and not self._of_retry:
             return
         if wamid in self._of_message:
             yield self._of_message[wamid]
         if wamid in self._of_retry:
             yield self._of_retry[wamid]
-        yield from itertools.islice(self._of_person.get(recipient, ()), PERSONS_RESENDS_MOST)
+        for one in filter(None, (recipient, alias)):
+            yield from itertools.islice(self._of_person.get(one, ()), PERSONS_RESENDS_MOST)
 
     def _add(self, resend: Resend) -> None:
         ids = self._of_person.get(resend.recipient, ())

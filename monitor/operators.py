@@ -41,6 +41,7 @@ def place(standing: Standing, act: PausePlaced, moment: Moment) -> tuple[Standin
         until=act.until,
         asked_scope=act.scope,
         rules_hash=moment.rules_hash,
+        aliases=act.aliases,
     )
     return apply(standing, pause), [pause, audit(moment, act.actor, "pause", pause.id, act.reason)]
 

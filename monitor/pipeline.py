@@ -269,7 +269,8 @@ class Pipeline:
             for event in events:
                 asked.note(event)
         store = self._store
-        resends = await store.resends_by_id(list(asked.resend_ids)) if asked.resend_ids else {}
+        is_asked = asked.resend_ids or asked.failed
+        resends = await store.resends_by_id(list(asked.resend_ids), list(asked.failed)) if is_asked else {}
         for resend_id in asked.claimed_ids.intersection(resends):
             asked.wamids.add(resends[resend_id].wamid)
             asked.people.add(resends[resend_id].recipient)
@@ -277,7 +278,7 @@ class Pipeline:
             await store.messages(list(asked.wamids)) if asked.wamids else {},
             await store.seen(list(asked.keys)) if asked.keys else {},
             resends,
-            await store.stopped(list(asked.people)) if asked.people else set(),
+            await store.preferences(list(asked.people)) if asked.people else {},
         )
 
     def _taking(self, step: Step, batch: Batch) -> Iterator[None]:

@@ -19,7 +19,7 @@ class Rehearsal:
         self.settings = settings
         self.memory = Memory()
         self.windows = Windows()
-        self.known = Known({}, {}, {}, set())
+        self.known = Known({}, {}, {}, {})
         self.counts: Counter[tuple[str, str]] = Counter()
         self.position = 0
 
@@ -49,6 +49,8 @@ class Rehearsal:
         """Keep what a step has decided, as of a time; return its facts."""
         self.known.messages.update(step.messages)
         self.known.seen.update(step.seen)
+        for person, told in step.preferences.items():
+            self.known.preferences[person] = max(told, self.known.preferences.get(person, told), key=lambda one: one[1])
         for key, count in step.counts.items():
             self.counts[key] += count
         memory = self.memory

@@ -89,7 +89,7 @@ def superseded(resend: Resend, reason: str, now: float) -> Resend:
 
 
 def is_superseded_by(resend: Resend, success: Message) -> bool:
-    """Say whether a message that arrived makes the resend needless: a later one of the same kind to the same person.
+    """Say whether a message that arrived makes a resend to the same person needless: a later one of the same kind.
 
     Category and template count where both are known: a parcel's notice does not replace an offer.
     """
@@ -97,7 +97,6 @@ def is_superseded_by(resend: Resend, success: Message) -> bool:
         resend.state == "pending"
         and success.wamid != resend.wamid
         and success.phone_number_id == resend.phone_number_id
-        and success.recipient == resend.recipient
         and _agree(resend.category, success.category)
         and _agree(resend.template, success.template)
     )

@@ -19,6 +19,7 @@ from monitor.actions import (
     Pause,
     Resend,
     alert_ended_at,
+    ids_of,
     is_in_force,
     is_reinstated,
 )
@@ -66,9 +67,11 @@ def apply(standing: Standing, change: Change) -> Standing:
             if change.scope not in NARROW:
                 wide = standing.wide.set(change.id, change)
                 return msgspec.structs.replace(standing, pauses=pauses, same=same, wide=wide)
-            key = (change.scope, change.scope_id)
-            here = standing.narrow.get(key, Map()).set(change.id, change)
-            return msgspec.structs.replace(standing, pauses=pauses, same=same, narrow=standing.narrow.set(key, here))
+            narrow = standing.narrow
+            for scope_id in ids_of(change):
+                key = (change.scope, scope_id)
+                narrow = narrow.set(key, narrow.get(key, Map()).set(change.id, change))
+            return msgspec.structs.replace(standing, pauses=pauses, same=same, narrow=narrow)
         case Flag():
             flags, same = standing.flags.set(change.id, change), standing.same.set(about(change), change.id)
             return msgspec.structs.replace(standing, flags=flags, same=same)
@@ -111,6 +114,17 @@ def concerning(standing: Standing, asked: Iterable[tuple[str, str]]) -> Iterator
     if standing.narrow:
         for pair in asked:
             yield from standing.narrow.get(pair, Map()).values()
+
+
+def known_as(standing: Standing, phone_number_id: str, person: str, alias: str) -> list[Pause]:
+    """Return the pauses of one of two hashes of a person that do not hold by the other yet, holding by both."""
+    return [
+        msgspec.structs.replace(pause, aliases=(*pause.aliases, other))
+        for one, other in ((person, alias), (alias, person))
+        for scope, prefix in (("recipient", ""), ("pair", f"{phone_number_id}|"))
+        for pause in standing.narrow.get((scope, prefix + one), Map()).values()
+        if prefix + other not in ids_of(pause)
+    ]
 
 
 def _is_kept(pause: Pause, since: float) -> bool:
@@ -156,9 +170,11 @@ def without(standing: Standing, record: Pause | Flag | Alert | Incident) -> Stan
         same = same.delete(about(record))
     match record:
         case Pause() if record.scope in NARROW:
-            key = (record.scope, record.scope_id)
-            here = standing.narrow[key].delete(record.id)
-            narrow = standing.narrow.set(key, here) if here else standing.narrow.delete(key)
+            narrow = standing.narrow
+            for scope_id in ids_of(record):
+                key = (record.scope, scope_id)
+                here = narrow[key].delete(record.id)
+                narrow = narrow.set(key, here) if here else narrow.delete(key)
             pauses = standing.pauses.delete(record.id)
             return msgspec.structs.replace(standing, pauses=pauses, same=same, narrow=narrow)
         case Pause():

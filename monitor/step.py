@@ -32,13 +32,13 @@ class Settings(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct):
     """What the store remembers of the things that a batch speaks of.
 
-    `stopped` are those who want no marketing.
+    `preferences` say of people whether they stopped marketing, and when they said so.
     """
 
     messages: dict[str, Message] = {}
     seen: dict[str, float] = {}
     resends: dict[str, Resend] = {}
-    stopped: set[str] = set()
+    preferences: dict[str, tuple[bool, float]] = {}
 
 
 class Step:
@@ -96,6 +96,12 @@ class Step:
         """Return since when the number's sends are reported to us."""
         number = self.number(phone_number_id)
         return number.reported_since if number is not None else None
+
+    def has_stopped(self, *people: str) -> bool:
+        """Say whether a person, by any of these hashes, wants no marketing: what was said last counts."""
+        told = (known.get(one) for known in (self.known.preferences, self.preferences) for one in people)
+        is_stopped, _ = max((one for one in told if one is not None), key=lambda one: one[1], default=(False, 0.0))
+        return is_stopped
 
     def learn(self, changes: Iterable[Change]) -> None:
         """Take up changes, so that later events of the step see them."""

@@ -161,8 +161,8 @@ def test_each_user_s_preference_is_an_event_of_its_own() -> None:
     found = read("user_preferences", {"user_preferences": people})
 
     assert [event.detail for event in found] == [
-        Preference("#15550000001", "stop", "marketing_messages"),
-        Preference("#US.1", "resume", "marketing_messages"),
+        Preference("#15550000001", "stop", "marketing_messages", 1.0),
+        Preference("#US.1", "resume", "marketing_messages", None, "#15550000002"),
     ]
     assert len({event.key for event in found}) == 2
 

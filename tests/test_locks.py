@@ -76,7 +76,10 @@ def test_each_restriction_has_its_own_end_and_a_newer_word_moves_it(world: World
 
 @pytest.mark.parametrize(
     "end",
-    [update(event="DISABLED_UPDATE", ban_info={"waba_ban_state": "REINSTATE"}), update(event="ACCOUNT_RESTRICTION")],
+    [
+        update(event="DISABLED_UPDATE", ban_info={"waba_ban_state": "REINSTATE"}),
+        update(event="ACCOUNT_RESTRICTION", restriction_info=[]),
+    ],
 )
 def test_meta_lifts_what_meta_has_placed(world: World, end: dict[str, Any]) -> None:
     world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW)
@@ -87,6 +90,34 @@ def test_meta_lifts_what_meta_has_placed(world: World, end: dict[str, Any]) -> N
 
     assert not locks(world, NOW + 2)
     assert verdict(world, at=NOW + 3, category="marketing").allow
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"restriction_info": None}, {"restriction_info": "X"}, {"restriction_info": ["X"]}]
+)
+def test_a_restriction_that_cannot_be_read_lifts_nothing(world: World, told: dict[str, Any]) -> None:
+    world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW)
+
+    world.hear(update(event="ACCOUNT_RESTRICTION", **told), time=NOW + 2, at=NOW + 2)
+
+    assert not verdict(world, at=NOW + 3, category="marketing").allow
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        update(event="DISABLED_UPDATE", ban_info={"waba_ban_state": "REINSTATE"}),
+        update(event="ACCOUNT_RESTRICTION", restriction_info=[]),
+    ],
+)
+def test_an_end_that_was_said_before_the_newest_word_lifts_nothing(world: World, end: dict[str, Any]) -> None:
+    world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW - 9000, at=NOW - 9000)
+    world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW, at=NOW)
+
+    world.hear(end, time=NOW - 60, at=NOW + 1)
+
+    assert not verdict(world, at=NOW + 2, category="marketing").allow
+    assert [one.closed_at for one in world.memory.standing.incidents.values()] == [None]
 
 
 def test_a_paused_template_stops_only_itself_and_its_language(world: World) -> None:

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from immutables import Map
 
 from monitor import engine, payloads, pipeline
-from monitor.actions import ALERTS_MOST, GROUPED, alert_ended_at, is_in_force
+from monitor.actions import ALERTS_MOST, GROUPED, Resend, alert_ended_at, is_in_force
 from monitor.engine import Outcome
-from monitor.events import Status
+from monitor.events import ResendsClaimed, Status
 from monitor.facts import Fact
 from monitor.firings import FIRINGS_MOST
 from monitor.pipeline import Pipeline
@@ -306,6 +307,22 @@ async def test_a_message_that_arrives_after_all_is_not_sent_again(world: World) 
 
     assert [resend.wamid for resend in listed] == ["wamid.1"]
     assert await world.store.due_resends(world.clock, 9) == []
+
+
+async def test_what_a_worker_has_taken_is_not_listed_again_by_a_further_failure(world: World) -> None:
+    await world.hear(payloads.status("wamid.1", "failed", NOW, codes=(131043,)))
+    await world.catch_up()
+    (resend,) = await world.store.due_resends(world.clock, 9)
+    claim = ResendsClaimed("worker", (resend.id,), world.clock + 60)
+    await world.store.append(Arrival("operator", world.clock, msgspec.json.encode(claim)))
+    await world.catch_up()
+    world.facts.clear()
+
+    await world.hear(payloads.status("wamid.1", "failed", NOW + 1, codes=(131043,)))
+    await world.catch_up()
+
+    assert [change for fact in world.facts for change in fact.changes if isinstance(change, Resend)] == []
+    assert list(world.pipeline.memory.waiting.of("wamid.1", "")) == []
 
 
 async def test_a_message_that_had_arrived_is_never_listed(world: World) -> None:

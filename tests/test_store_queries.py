@@ -124,8 +124,8 @@ async def test_who_stopped_marketing_is_told_until_they_start_again(store: Sqlit
     await store.commit(Commit(1, NOW, preferences={"#1": (True, NOW), "#2": (True, NOW), "#3": (True, NOW + 9)}))
     await store.commit(Commit(2, NOW, preferences={"#2": (False, NOW + 1), "#3": (False, NOW)}))
 
-    assert await store.stopped(["#1", "#2", "#3", "#4"]) == {"#1", "#3"}
-    assert await store.stopped(["#2", "#3"]) == {"#3"}
+    assert await store.preferences(["#1", "#2", "#4"]) == {"#1": (True, NOW), "#2": (False, NOW + 1)}
+    assert await store.preferences(["#3"]) == {"#3": (True, NOW + 9)}
 
 
 async def test_the_longest_overdue_messages_are_judged_first(store: SqliteStore) -> None:

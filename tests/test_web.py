@@ -124,6 +124,16 @@ async def test_a_pause_of_a_recipient_keeps_the_number_out_of_everything(app: Ap
     assert "5550001234" not in placed.body.decode() + denied.body.decode() + (await get(app, "/")).body.decode()
 
 
+async def test_a_pause_of_a_recipient_holds_by_the_id_that_meta_gave_beside_the_number(app: App) -> None:
+    item = payloads.status("wamid.1", "delivered", time.time(), recipient="15550001234")
+    await hear(app, payloads.change(NUMBER, statuses=[item | {"recipient_user_id": "US.1"}]))
+
+    await post(app, "/v1/pauses", {"scope": "recipient", "scope_id": "15550001234", "actor": "ann", "reason": "wish"})
+
+    asked = [await get(app, f"/v1/gate?phone_number_id={NUMBER}&recipient={one}") for one in ("15550001234", "US.1")]
+    assert [one.status for one in asked] == [403, 403]
+
+
 @pytest.mark.parametrize(
     "ask",
     [

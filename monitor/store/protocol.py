@@ -274,16 +274,16 @@ class Store(Protocol):
         """Return resends that are pending or whose retry has not come to an end."""
         ...
 
-    async def resends_by_id(self, resend_ids: Sequence[str]) -> dict[str, Resend]:
-        """Return these resends."""
+    async def resends_by_id(self, resend_ids: Sequence[str], wamids: Sequence[str] = ()) -> dict[str, Resend]:
+        """Return these resends, and those of these messages."""
         ...
 
     async def recent_campaign_messages(self) -> dict[tuple[str, str], str]:
         """Return the wamid of the newest campaign message from each number to each person, the newest last."""
         ...
 
-    async def stopped(self, people: Sequence[str]) -> set[str]:
-        """Return which of these people want no marketing messages."""
+    async def preferences(self, people: Sequence[str]) -> dict[str, tuple[bool, float]]:
+        """Return whether these people stopped marketing messages and when they said so, by any of their hashes."""
         ...
 
     async def due_messages(self, now: float, limit: int) -> list[str]:

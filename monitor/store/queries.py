@@ -127,11 +127,15 @@ def recent_campaign_messages(db: sqlite3.Connection) -> dict[tuple[str, str], st
     return {(row[0], row[1]): row[2] for row in db.execute(query, (RECENT_MOST,))}
 
 
-def stopped(db: sqlite3.Connection, people: Sequence[str]) -> set[str]:
-    """Return which of these people want no marketing messages."""
-    wanted = msgspec.json.encode(people).decode()
-    query = "SELECT recipient FROM preferences WHERE is_stopped AND recipient IN (SELECT value FROM json_each(?))"
-    return {row[0] for row in db.execute(query, (wanted,))}
+def preferences(db: sqlite3.Connection, people: Sequence[str]) -> dict[str, tuple[bool, float]]:
+    """Return whether these people stopped marketing messages, and when they said so: the newest word of all hashes."""
+    query = """WITH asked(one, owner) AS (
+            SELECT value, COALESCE((SELECT person FROM people WHERE alias = value), value) FROM json_each(?)),
+        hashes(one, hash) AS (SELECT one, one FROM asked UNION SELECT one, owner FROM asked
+            UNION SELECT one, alias FROM asked JOIN people ON person = owner)
+        SELECT one, is_stopped, at FROM hashes JOIN preferences ON recipient = hash ORDER BY at"""
+    found = db.execute(query, (msgspec.json.encode(people).decode(),))
+    return {one: (bool(is_stopped), at) for one, is_stopped, at in found}
 
 
 def people(db: sqlite3.Connection, person: str) -> list[str]:

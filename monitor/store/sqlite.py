@@ -197,19 +197,20 @@ class SqliteStore:
         """Return resends that are pending or whose retry has not come to an end."""
         return await self._read(lambda db: queries.resends(db, "is_awaited"))
 
-    async def resends_by_id(self, resend_ids: Sequence[str]) -> dict[str, Resend]:
-        """Return these resends."""
-        wanted = msgspec.json.encode(resend_ids).decode()
-        found = await self._read(lambda db: queries.resends(db, "id IN (SELECT value FROM json_each(?))", wanted))
+    async def resends_by_id(self, resend_ids: Sequence[str], wamids: Sequence[str] = ()) -> dict[str, Resend]:
+        """Return these resends, and those of these messages."""
+        where = "id IN (SELECT value FROM json_each(?)) OR wamid IN (SELECT value FROM json_each(?))"
+        wanted = [msgspec.json.encode(one).decode() for one in (resend_ids, wamids)]
+        found = await self._read(lambda db: queries.resends(db, where, *wanted))
         return {resend.id: resend for resend in found}
 
     async def recent_campaign_messages(self) -> dict[tuple[str, str], str]:
         """Return the wamid of the newest campaign message from each number to each person, the newest last."""
         return await self._read(queries.recent_campaign_messages)
 
-    async def stopped(self, people: Sequence[str]) -> set[str]:
-        """Return which of these people want no marketing messages."""
-        return await self._read(lambda db: queries.stopped(db, people))
+    async def preferences(self, people: Sequence[str]) -> dict[str, tuple[bool, float]]:
+        """Return whether these people stopped marketing messages and when they said so, by any of their hashes."""
+        return await self._read(lambda db: queries.preferences(db, people))
 
     async def due_messages(self, now: float, limit: int) -> list[str]:
         """Return the wamids of messages that must be judged, the longest overdue first."""
