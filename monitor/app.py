@@ -34,7 +34,7 @@ from monitor.sandbox import Sandbox
 from monitor.sections import Config
 from monitor.statements import Statements
 from monitor.steady import FOLLOWED_SECONDS, Steady
-from monitor.step import Settings, Step
+from monitor.step import Step
 from monitor.store.opening import open_store
 from monitor.store.protocol import OPERATOR, TICK, Arrival, Backlog, Before, Campaign, StoreUnavailableError
 from monitor.store.sqlite import SqliteStore
@@ -147,7 +147,7 @@ class App:
         self._loops.start("ticks", self._tick)
         self._loops.start("board", self.board.run)
         self._start_outbox()
-        await self._note_rules()
+        await self._note_rules(self.loaded)
         if self.store.lost:
             first, last = self.store.lost[0], self.store.lost[-1]
             logs.get().error("entries_lost", first=first, last=last)
@@ -160,18 +160,21 @@ class App:
         Rules that would stop less than those in force are wrong too, unless that is what was wanted.
         """
         async with self._reloading:
+            channels: list[Closing] = []
             try:
                 reading = functools.partial(reloads.read, is_loosening_acknowledged=is_loosening_acknowledged)
                 loaded, planned = await asyncio.to_thread(reading, self._sandbox, self._path, self.loaded)
-                made = self._destinations(loaded)
+                made, channels = self._destinations(loaded)
+                await self.pipeline.adopt(planned, functools.partial(self._note_rules, loaded))
             except Exception as error:  # noqa: BLE001 (whatever is wrong: the old is kept, and the gauge tells)
                 self.metrics.reloaded(is_successful=False)
                 mistakes = (
                     error.mistakes if isinstance(error, Mistaken) else (Mistake(str(self._path), 0, 0, "", str(error)),)
                 )
                 logs.get().error("reload_failed", mistakes=[str(mistake) for mistake in mistakes])
+                await destinations.close(channels)
                 return mistakes
-            await self._adopt(loaded, planned, *made)
+            await self._adopt(loaded, made, channels)
             self.metrics.reloaded(is_successful=True)
             logs.get().info("reloaded", rules=loaded.rule_set.hash)
             return ()
@@ -197,7 +200,7 @@ class App:
             await self._catch_up(self._drain_seconds())
         self._loops.cancel(but="outbox")
         await self._loops.finished("", self._drain_seconds())
-        await asyncio.gather(*(channel.close() for channel in self._channels), return_exceptions=True)
+        await destinations.close(self._channels)
         await self.upstream.close()
         if self.traces is not None:
             end_at = self._stopped_at + max(delay_seconds, DRAIN_SECONDS) + ENDING_SECONDS
@@ -253,9 +256,7 @@ class App:
 
         return Outbox(self.store, made, clock=self.clock, count=count)
 
-    async def _adopt(
-        self, loaded: Loaded, planned: Settings, made: Sequence[Destination], channels: list[Closing]
-    ) -> None:
+    async def _adopt(self, loaded: Loaded, made: Sequence[Destination], channels: list[Closing]) -> None:
         self.outbox.stop()
         await self._loops.finished("outbox", DRAIN_SECONDS)
         old_channels, self._channels = self._channels, channels
@@ -267,13 +268,11 @@ class App:
         self.store.writer.forward_to = forwards
         self.store.room.keep_free_bytes = loaded.config.store.keep_free
         self._start_outbox()
-        await asyncio.gather(*(channel.close() for channel in old_channels), return_exceptions=True)
+        await destinations.close(old_channels)
         self.metrics.adopt(loaded.catalogue())
         if self.traces is not None:
             self.traces.learn(self.metrics.catalogue)
-        await self.pipeline.adopt(planned)
         await self._prepare(loaded.rule_set)
-        await self._note_rules()
 
     async def _prepare(self, rule_set: RuleSet) -> None:
         for first in range(0, len(rule_set.rules), RULES_PREPARED):
@@ -287,8 +286,8 @@ class App:
             drill = DrillDone(known.actor, "", int(known.target), told["passed"], told["seconds"])
             observe.drilled(self.metrics, drill, known.at)
 
-    async def _note_rules(self) -> None:
-        await self._note(RulesLoaded(OPERATOR_SYSTEM, self.loaded.rule_set.hash))
+    async def _note_rules(self, loaded: Loaded) -> None:
+        await self._note(RulesLoaded(OPERATOR_SYSTEM, loaded.rule_set.hash))
 
     async def _note(self, act: OperatorAct) -> None:
         await self.store.append(Arrival(OPERATOR, self.clock(), msgspec.json.encode(act)))

@@ -1,5 +1,6 @@
 """The destinations of a configuration: forwards, Alertmanagers and all whom alerts are told, ready for the outbox."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,11 @@ class Closing(Protocol):
     async def close(self) -> None:
         """Give them back."""
         ...
+
+
+async def close(channels: Sequence[Closing]) -> None:
+    """Give back what destinations held; one that fails keeps none of the others."""
+    await asyncio.gather(*(channel.close() for channel in channels), return_exceptions=True)
 
 
 def named(config: Config) -> Iterator[tuple[str, str, AlertTarget]]:

@@ -8,6 +8,7 @@ from monitor import logs
 from monitor.store.protocol import StoreUnavailableError
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 10.0  # before a loop is started again
+STORE_SECONDS = 0.5  # at the most, where the store is away: what is accepted once it is back takes effect
 
 
 class Loops:
@@ -43,16 +44,19 @@ class Loops:
         return {task for task in self._tasks if task.get_name().startswith(kind)}
 
     async def _run(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        wait = FIRST_SECONDS
+        wait, told_at = FIRST_SECONDS, -LONGEST_SECONDS
         while True:
-            started_at = time.monotonic()
+            started_at, longest_seconds = time.monotonic(), LONGEST_SECONDS
             try:
                 return await loop()
             except StoreUnavailableError as error:
-                logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
+                longest_seconds = STORE_SECONDS
+                if started_at >= told_at + LONGEST_SECONDS:
+                    told_at = started_at
+                    logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
             except Exception:  # noqa: BLE001 (one around each background loop: log, count, start again)
                 logs.get().exception("loop_failed", loop=name)
             self._count(name.partition(":")[0])
             has_lasted = time.monotonic() - started_at > LONGEST_SECONDS
-            wait = FIRST_SECONDS if has_lasted else min(wait * 2, LONGEST_SECONDS)
+            wait = FIRST_SECONDS if has_lasted else min(wait * 2, longest_seconds)
             await asyncio.sleep(wait)

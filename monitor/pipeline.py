@@ -7,7 +7,7 @@ metrics and traces are observed after the commit, so a failed commit can't count
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -137,21 +137,22 @@ class Pipeline:
         memory.learn_firings(await store.live_firings(now), now)
         self.is_loaded = True
 
-    async def adopt(self, settings: Settings) -> None:
+    async def adopt(self, settings: Settings, note: Callable[[], Awaitable[None]]) -> None:
         """Put other rules and settings in force between two steps; steps go on while their windows are filled.
 
-        Where the rules are the same the windows are, too.
+        Where the rules are the same the windows are, too. `note` journals it; where that fails nothing has changed.
         """
         known, new = self.plan, settings.plan
-        if (known.rules, known.catalogue) == (new.rules, new.catalogue):
-            async with self._stepping:
-                self.settings = settings
-            return
         reached = self.cursor
-        windows = await self._filled(settings.plan, reached)
+        is_same = (known.rules, known.catalogue) == (new.rules, new.catalogue)
+        windows = None if is_same else await self._filled(settings.plan, reached)
         async with self._stepping:
+            if windows is not None:
+                await self._complete(windows, new, reached)
+            await note()
             self.settings = settings
-            await self._put(windows, reached)
+            if windows is not None:
+                self._windows, self._is_filled = windows, True
 
     async def reach(self, position: int) -> None:
         """Wait until the entry at `position` has taken effect."""
@@ -179,7 +180,9 @@ class Pipeline:
 
     async def _step(self) -> int:
         if not self._is_filled:
-            await self._put(await self._filled(self.plan, self.cursor), self.cursor)
+            windows = await self._filled(self.plan, self.cursor)
+            await self._complete(windows, self.plan, self.cursor)
+            self._windows, self._is_filled = windows, True
         batch = self._ahead or await self._next_batch(self.cursor)
         self._ahead = []
         if not batch:
@@ -341,9 +344,8 @@ class Pipeline:
                     await self._feed(Replay(plan, windows), since, until, containing, after, reached)
         return windows
 
-    async def _put(self, windows: Windows, reached: int) -> None:
-        """Add what has taken effect behind a position, and put the windows in force; no step may be under way."""
-        plan = self.plan
+    async def _complete(self, windows: Windows, plan: Plan, reached: int) -> None:
+        """Add what has taken effect behind a position; no step may be under way."""
         if reached < self.cursor:
             await self._feed(Replay(plan, windows), 0.0, math.inf, b"", reached, self.cursor)
         newest = await self._store.entry(self.cursor) if self.cursor else None
@@ -351,8 +353,6 @@ class Pipeline:
             replay.pass_time(plan, windows, newest.received_at)
         for firing in self.memory.firings.values():
             turns.watch(windows, plan, firing)
-        self._windows = windows
-        self._is_filled = True
 
     async def _feed(
         self, filling: Replay, since: float, until: float, containing: bytes, after: int, reached: int

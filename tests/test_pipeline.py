@@ -66,6 +66,10 @@ class World:
         return [fact.event.wamid for fact in self.facts if isinstance(fact.event, Status) and not fact.is_repeated]
 
 
+async def unnoted() -> None:
+    """Journal nothing of a reload."""
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     made = World(tmp_path / "monitor.db")
@@ -213,7 +217,7 @@ async def test_what_takes_effect_while_rules_are_reloaded_is_in_the_windows_of_t
         await world.hear(duplicate(number))
     stepping = asyncio.create_task(world.pipeline.step())
     await has_begun.wait()
-    adopting = asyncio.create_task(world.pipeline.adopt(setting.settings(before + world.rules)))
+    adopting = asyncio.create_task(world.pipeline.adopt(setting.settings(before + world.rules), unnoted))
     await asyncio.wait([adopting], timeout=0.2)
     may_end.set()
     await asyncio.gather(stepping, adopting)
@@ -232,13 +236,29 @@ async def test_a_reload_of_the_same_rules_reads_nothing_of_the_journal_again(
     await world.catch_up()
     monkeypatch.setattr(world.store, "read_since", None)
 
-    await world.pipeline.adopt(setting.settings(world.rules))
+    await world.pipeline.adopt(setting.settings(world.rules), unnoted)
     await world.hear(duplicate(4))
     await world.catch_up()
 
     assert [flag.rule for flag in world.pipeline.standing.flags.values()] == ["duplicate_burst"]
     with pytest.raises(TypeError):
-        await world.pipeline.adopt(setting.settings(b"# moved\n" + world.rules))
+        await world.pipeline.adopt(setting.settings(b"# moved\n" + world.rules), unnoted)
+
+
+async def test_a_reload_that_the_store_does_not_take_changes_nothing(world: World) -> None:
+    async def failing() -> None:
+        raise StoreUnavailableError("locked")
+
+    with pytest.raises(StoreUnavailableError):
+        await world.pipeline.adopt(setting.settings(world.rules.replace(b"at_least: 5", b"at_least: 2")), failing)
+    for number in range(4):
+        await world.hear(duplicate(number))
+    await world.catch_up()
+    assert not world.pipeline.standing.flags
+
+    await world.hear(duplicate(4))
+    await world.catch_up()
+    assert [flag.evidence_count for flag in world.pipeline.standing.flags.values()] == [5]
 
 
 async def test_what_was_repeated_before_a_restart_is_not_counted_twice_after_it(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from monitor import app as application
 from monitor import config, gate, payloads
 from monitor.app import App
-from monitor.store.protocol import Arrival
+from monitor.store.protocol import Arrival, StoreUnavailableError
 from tests.asgi import Answer, call
 
 WABA, NUMBER = "100", "200"
@@ -287,6 +287,25 @@ async def test_a_reload_is_all_or_nothing(app: App, tmp_path: Path) -> None:
     assert kept == before
     assert good.status == 200
     assert app.pipeline.plan.hash != before
+
+
+async def test_a_reload_while_the_store_is_away_takes_up_nothing_and_says_why(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: Arrival) -> None:
+        raise StoreUnavailableError("database is locked")
+
+    before = app.loaded
+    (tmp_path / "more.yml").write_text("rules: [{name: more, match: {code: 1}, actions: [flag]}]")
+    file = configured(tmp_path)
+    file.write_text(file.read_text().replace("files: [", "files: [more.yml, "))
+    monkeypatch.setattr(app.store, "append", away)
+
+    failed = await post(app, "/-/reload", {})
+
+    assert (failed.status, app.loaded, app.pipeline.settings.plan.hash) == (500, before, before.rule_set.hash)
+    assert "database is locked" in failed.body.decode()
+    assert "config_last_reload_successful 0.0" in (await get(app, "/metrics")).body.decode()
 
 
 async def test_a_reload_that_needs_a_restart_says_so(app: App, tmp_path: Path) -> None:

@@ -222,6 +222,16 @@ async def test_a_caller_that_went_away_is_not_told_and_harms_nobody(store: Sqlit
     assert await store.writer.run(lambda _: 2) == 2
 
 
+async def test_what_fails_before_sqlite_has_seen_it_is_neither_known_nor_in_the_way(store: SqliteStore) -> None:
+    unwritable = Arrival("webhook", NOW, b"body", "\ud800")  # a text that has no bytes; memory that is used up is alike
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="UnicodeEncodeError"):
+            await store.append(unwritable)
+
+    assert not store.writer.is_broken
+    assert await store.append(webhook("body")) == 1
+
+
 async def test_a_group_that_fails_without_anybody_waiting_raises_no_complaint(store: SqliteStore) -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))

@@ -175,7 +175,7 @@ class Writer:
             entries = self._insert(arrivals)
             results = [self._apart(work) for work in works]
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it was (no memory, a text that can't be coded), nothing of it may stay
             self._next_position = position
             for digest in list(itertools.islice(reversed(self._digests), len(self._digests) - known)):
                 del self._digests[digest]
