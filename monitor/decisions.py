@@ -41,7 +41,7 @@ from monitor.events import MetaEvent
 from monitor.firings import ORPHANING, Firing
 from monitor.operators import audit, paused_by, released
 from monitor.rules import SHADOW
-from monitor.standing import Change, Standing, about, apply, in_order
+from monitor.standing import Change, Standing, about, alerts_of, apply, in_order, pauses_of
 
 SOURCES = ("caller", "source", "campaign", "template")  # of those that are as frequent the first
 FIRINGS_KEPT = 100  # of one pause, the newest
@@ -112,11 +112,9 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
 def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, list[Change]]:
     """Return what the end of a firing changes: pauses that last until then, and its alerts."""
     changes: list[Change] = []
-
-    def is_meant(pause: Pause) -> bool:
-        return firing.id in pause.firing_ids and pause.until_cleared and is_in_force(pause, moment.now)
-
-    for pause in in_order(standing.pauses, is_meant):
+    for pause in pauses_of(standing, firing):
+        if not (pause.until_cleared and is_in_force(pause, moment.now)):
+            continue
         others = tuple(other for other in pause.firing_ids if other != firing.id)
         if others:
             changes.append(msgspec.structs.replace(pause, firing_ids=others))
@@ -127,8 +125,8 @@ def end(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing, l
             changes.append(audit(moment, f"rule:{firing.rule}", "resume", pause.id, firing.reason))
     changes.extend(
         msgspec.structs.replace(alert, ended_at=moment.now)
-        for alert in in_order(standing.alerts)
-        if alert.firing_id == firing.id and alert.quiet_seconds is None and alert.ended_at is None
+        for alert in alerts_of(standing, firing)
+        if alert.quiet_seconds is None and alert.ended_at is None
     )
     for change in changes:
         standing = apply(standing, change)
@@ -139,8 +137,8 @@ def remind(standing: Standing, firing: Firing, moment: Moment) -> tuple[Standing
     """Return the alerts of a firing as they are told again: the same, with the next number."""
     changes: list[Change] = [
         msgspec.structs.replace(alert, sequence=alert.sequence + 1)
-        for alert in in_order(standing.alerts)
-        if alert.firing_id == firing.id and alert_ended_at(alert, standing.pauses, moment.now) is None
+        for alert in alerts_of(standing, firing)
+        if alert_ended_at(alert, standing.pauses, moment.now) is None
     ]
     for change in changes:
         standing = apply(standing, change)

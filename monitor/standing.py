@@ -38,7 +38,7 @@ class Standing(msgspec.Struct, frozen=True):
     """Everything that stands or was just over, by id; resends and firings stand elsewhere.
 
     `same` gives the newest record that is about the same thing, `wide` the pauses of whole senders, `narrow` the others
-    by scope and id. `alerted` counts the alerts of each rule.
+    by scope and id. `alerted` counts the alerts of each rule, `of_firing` gives the pauses and alerts of each firing.
     """
 
     pauses: Map[str, Pause] = Map()
@@ -49,6 +49,7 @@ class Standing(msgspec.Struct, frozen=True):
     wide: Map[str, Pause] = Map()
     narrow: Map[tuple[str, str], Map[str, Pause]] = Map()
     alerted: Map[str, int] = Map()
+    of_firing: Map[str, tuple[str, ...]] = Map()
 
 
 def of(changes: Iterable[Change]) -> Standing:
@@ -63,6 +64,9 @@ def apply(standing: Standing, change: Change) -> Standing:
     """Return the standing with the change in it."""
     match change:
         case Pause():
+            known = standing.pauses.get(change.id)
+            if known is None or known.firing_ids != change.firing_ids:
+                standing = _fired(standing, change.id, known.firing_ids if known else (), change.firing_ids)
             pauses, same = standing.pauses.set(change.id, change), standing.same.set(about(change), change.id)
             if change.scope not in NARROW:
                 wide = standing.wide.set(change.id, change)
@@ -76,9 +80,12 @@ def apply(standing: Standing, change: Change) -> Standing:
             flags, same = standing.flags.set(change.id, change), standing.same.set(about(change), change.id)
             return msgspec.structs.replace(standing, flags=flags, same=same)
         case Alert():
+            told = standing.alerts.get(change.id)
+            if told is None or told.firing_id != change.firing_id:
+                standing = _fired(standing, change.id, _one(told), _one(change))
             alerts, same = standing.alerts.set(change.id, change), standing.same.set(about(change), change.id)
             alerted = standing.alerted
-            if change.id not in standing.alerts:
+            if told is None:
                 alerted = alerted.set(change.rule, alerted.get(change.rule, 0) + 1)
             return msgspec.structs.replace(standing, alerts=alerts, same=same, alerted=alerted)
         case Incident():
@@ -87,6 +94,21 @@ def apply(standing: Standing, change: Change) -> Standing:
             return standing
         case _:
             assert_never(change)
+
+
+def _one(alert: Alert | None) -> tuple[str, ...]:
+    return (alert.firing_id,) if alert is not None and alert.firing_id else ()
+
+
+def _fired(standing: Standing, record_id: str, before: tuple[str, ...], after: tuple[str, ...]) -> Standing:
+    """Return the standing in which a record belongs to other firings than before."""
+    of_firing = standing.of_firing
+    for firing_id in set(before) - set(after):
+        left = tuple(one for one in of_firing[firing_id] if one != record_id)
+        of_firing = of_firing.set(firing_id, left) if left else of_firing.delete(firing_id)
+    for firing_id in set(after) - set(before):
+        of_firing = of_firing.set(firing_id, (*of_firing.get(firing_id, ()), record_id))
+    return msgspec.structs.replace(standing, of_firing=of_firing)
 
 
 def about(record: Pause | Flag | Alert) -> Hashable:
@@ -106,6 +128,18 @@ def about(record: Pause | Flag | Alert) -> Hashable:
 def in_order(records: Mapping[str, _R], is_wanted: Callable[[_R], bool] = lambda _: True) -> list[_R]:
     """Return records in an order that is the same wherever the same journal is read: a map of these has none."""
     return [records[key] for key in sorted(key for key, record in records.items() if is_wanted(record))]
+
+
+def pauses_of(standing: Standing, firing: Firing) -> list[Pause]:
+    """Return the pauses that a firing has brought about, in order."""
+    ids = sorted(standing.of_firing.get(firing.id, ()))
+    return [pause for one in ids if (pause := standing.pauses.get(one)) is not None]
+
+
+def alerts_of(standing: Standing, firing: Firing) -> list[Alert]:
+    """Return the alerts of a firing, in order."""
+    ids = sorted(standing.of_firing.get(firing.id, ()))
+    return [alert for one in ids if (alert := standing.alerts.get(one)) is not None]
 
 
 def concerning(standing: Standing, asked: Iterable[tuple[str, str]]) -> Iterator[Pause]:
@@ -165,6 +199,8 @@ def without(standing: Standing, record: Pause | Flag | Alert | Incident) -> Stan
     """Return the standing without a record."""
     if isinstance(record, Incident):
         return msgspec.structs.replace(standing, incidents=standing.incidents.delete(record.id))
+    if not isinstance(record, Flag):
+        standing = _fired(standing, record.id, record.firing_ids if isinstance(record, Pause) else _one(record), ())
     same = standing.same
     if same.get(about(record)) == record.id:
         same = same.delete(about(record))

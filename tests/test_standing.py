@@ -1,6 +1,7 @@
 """What stands, and how decisions and operators' acts change it."""
 
 import msgspec
+import pytest
 
 from monitor import decisions, operators, standing
 from monitor.actions import (
@@ -18,6 +19,7 @@ from monitor.actions import (
 )
 from monitor.events import FlagResolved, PausePlaced, PauseReleased
 from monitor.standing import Change, Standing
+from tests.records import firing
 
 PAUSE = PauseAction("rule", "why", "waba", "100", "all", None, "waba", (Evidence(1, "error", 1.0, 1.0, code=368),))
 TIMED = msgspec.structs.replace(PAUSE, seconds=60.0)
@@ -154,3 +156,35 @@ def test_an_alert_names_what_most_of_its_evidence_has_in_common() -> None:
     assert isinstance(alert, Alert)
     assert (alert.source, alert.wamid) == ("source import (3 of 3)", "wamid.2")
     assert len(stands.alerts) == 1
+
+
+def test_the_end_of_a_firing_looks_at_nothing_that_others_brought_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(pause: Pause, now: float) -> bool:
+        looked.append(pause.id)
+        return is_in_force(pause, now)
+
+    monkeypatch.setattr(decisions, "is_in_force", look)
+    cleared = msgspec.structs.replace(PAUSE, until_cleared=True)
+    actions: list[Action] = [
+        msgspec.structs.replace(cleared, scope_id=str(one), firing_id=f"g{one}") for one in range(99)
+    ]
+    stands, _ = decisions.decide(Standing(), actions, moment(10.0))
+    looked.clear()
+
+    stands, changes = decisions.end(stands, firing(7), moment(20.0, 2))
+
+    assert looked == ["p1-7"]
+    assert [change.id for change in changes if isinstance(change, Pause)] == ["p1-7"]
+
+
+def test_what_is_forgotten_is_forgotten_of_its_firing_too() -> None:
+    actions: list[Action] = [
+        msgspec.structs.replace(TIMED, firing_id="f1"),
+        msgspec.structs.replace(ALERT, firing_id="f1"),
+    ]
+    stands, _ = decisions.decide(Standing(), actions, moment(10.0))
+    assert {one[0] for one in stands.of_firing["f1"]} == {"p", "a"}
+
+    assert standing.forget(stands, 1e9).of_firing == Standing().of_firing
