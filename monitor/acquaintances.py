@@ -9,6 +9,8 @@ from monitor.memory import SEEN_EVERY_SECONDS, Number
 from monitor.step import Step
 
 STOPPED_CODE = 131050  # the user stopped marketing messages
+NO_ACCOUNT = "0"  # of the deliveries that Meta's own test button sends
+APART_SECONDS = 60.0  # what Meta's clock and ours may be apart
 
 
 def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> None:
@@ -52,6 +54,8 @@ def join(step: Step, event: MetaEvent) -> None:
 
 def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_number_id: str, now: float) -> None:
     waba_id, number = event.waba_id, getattr(event, "number", "")
+    if waba_id == NO_ACCOUNT or (known is not None and known.waba_id and _is_older(event, known)):
+        waba_id = ""
     reported_since = known.reported_since if known is not None else None
     if isinstance(event, Sent) and reported_since is None:
         reported_since = event.occurred_at
@@ -70,6 +74,11 @@ def _meet_number(step: Step, event: MetaEvent, known: Number | None, phone_numbe
         now,
         reported_since,
     )
+
+
+def _is_older(event: MetaEvent, known: Number) -> bool:
+    """Say whether an event is from before the number was last heard of: then it says nothing of its account now."""
+    return event.occurred_at < known.seen_at - APART_SECONDS
 
 
 def _prefer(step: Step, recipient: str, *, is_stopped: bool, at: float) -> None:

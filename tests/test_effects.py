@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from immutables import Map
 
-from monitor import codes, payloads
+from monitor import codes, parse, payloads
 from monitor.actions import is_in_force
 from monitor.campaigns import Naming
 from monitor.events import (
@@ -22,7 +22,7 @@ from monitor.events import (
 )
 from monitor.messages import Policy
 from tests import setting
-from tests.world import NOW, NUMBER, WABA, World
+from tests.world import NOW, NUMBER, WABA, World, pseudonym
 
 DAY = 86_400.0
 QUICK = Policy({"authentication": 600.0, "": 3_600.0}, {"parcel": 60.0}, buffer_seconds=100.0, buffer_share=0.0)
@@ -290,6 +290,27 @@ def test_two_accounts_are_two_incidents_even_in_one_delivery() -> None:
     world.hear(*({"field": "account_update", "value": value} for value in values))
 
     assert sorted(one.waba_id for one in world.memory.standing.incidents.values()) == ["1", "2"]
+
+
+@pytest.mark.parametrize(("waba_id", "at"), [("900", NOW - 172_800), ("0", NOW + 1)])
+def test_a_number_stays_with_its_account_whatever_an_old_word_or_a_test_says(waba_id: str, at: float) -> None:
+    world = World()
+    world.status("wamid.1", "sent")
+
+    change = payloads.change(NUMBER, statuses=[payloads.status("wamid.2", "sent", at)])
+    world.take(parse.delivery(payloads.delivery(change, waba_id=waba_id), NOW + 1, pseudonym), NOW + 1)
+
+    assert world.memory.wabas == {NUMBER: WABA}
+
+
+def test_a_number_moves_to_another_account_with_the_first_word_from_there() -> None:
+    world = World()
+    world.status("wamid.1", "sent")
+
+    change = payloads.change(NUMBER, statuses=[payloads.status("wamid.2", "sent", NOW + 1)])
+    world.take(parse.delivery(payloads.delivery(change, waba_id="900"), NOW + 1, pseudonym), NOW + 1)
+
+    assert world.memory.wabas == {NUMBER: "900"}
 
 
 # Campaigns
