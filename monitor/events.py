@@ -9,6 +9,8 @@ import msgspec
 from monitor.account import UNSPECIFIC, Detail
 from monitor.probes import Probe
 
+MEMBER = "~"  # in a status' key, before whom of a group it is about
+
 
 class MetaError(msgspec.Struct, frozen=True, gc=False):
     """One object of an `errors` list; `code` is None where it could not be read."""

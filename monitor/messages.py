@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from monitor.events import InboundMessage, PresumedExpired, Sent, Status, Unsettled
+from monitor.events import MEMBER, InboundMessage, PresumedExpired, Sent, Status, Unsettled
 
 RANKS = {
     "warning": 0,
@@ -37,7 +37,10 @@ _DECISIVE = _ARRIVED | {"failed"}
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One status or finding in the life of a message; `stamp` is Meta's timestamp as it was written."""
+    """One status or finding in the life of a message; `stamp` is Meta's timestamp as it was written.
+
+    In a group MEMBER and the start of a member's hash follow it.
+    """
 
     status: str
     stamp: str
@@ -320,7 +323,7 @@ def _silence_seconds(message: Message, policy: Policy) -> float:
 def _contradictions(message: Message) -> tuple[str, ...]:
     """Return contradictions that are not noted yet; each stays true whatever comes later, so order does not matter."""
     failed = [step.occurred_at for step in message.steps if step.status == "failed"]
-    if not failed:
+    if not failed or any(MEMBER in step.stamp for step in message.steps):  # a group's members fare differently
         return ()
     arrived = [step.occurred_at for step in message.steps if step.status in _ARRIVED]
     if not arrived:

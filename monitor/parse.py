@@ -13,7 +13,17 @@ from typing import Any
 import msgspec
 
 from monitor import account_fields, countries, tokens
-from monitor.events import AccountEvent, ErrorReport, InboundMessage, MetaError, MetaEvent, Pricing, Status, Unparsed
+from monitor.events import (
+    MEMBER,
+    AccountEvent,
+    ErrorReport,
+    InboundMessage,
+    MetaError,
+    MetaEvent,
+    Pricing,
+    Status,
+    Unparsed,
+)
 from monitor.scalars import dictionaries, integer, text, time, word
 
 Pseudonym = Callable[[str], str]
@@ -162,7 +172,7 @@ class _Reading:
             kind, token, callback_data = tokens.split(callback_data)
             token = kind + token
         return Status(
-            f"{wamid}|{status}|{text(timestamp)}",
+            f"{wamid}|{status}|{text(timestamp)}{self._member(item) if 'recipient_type' in item else ''}",
             waba_id,
             phone_number_id,
             self._time(timestamp),
@@ -231,6 +241,11 @@ class _Reading:
         for number, (event, detail) in enumerate(account_fields.details(field, value, self._pseudonym)):
             own_key = f"{key}|{number}" if number else key
             yield AccountEvent(own_key, account_id or waba_id, _phone(value), occurred_at, field, event, detail)
+
+    def _member(self, item: dict[Any, Any]) -> str:
+        """Return what tells the statuses of a group's members apart: they have one wamid, and often one second."""
+        member = text(item.get("recipient_participant_user_id")) or text(item.get("recipient_participant_id"))
+        return MEMBER + self._pseudonym(member)[:8] if member else ""
 
     def _number(self, value: dict[Any, Any]) -> str:
         metadata = value.get("metadata")

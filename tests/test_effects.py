@@ -19,6 +19,7 @@ from monitor.events import (
     ResendsClaimed,
     ResendSettled,
     SendFailed,
+    Status,
 )
 from monitor.messages import Policy
 from tests import setting
@@ -311,6 +312,21 @@ def test_a_number_moves_to_another_account_with_the_first_word_from_there() -> N
     world.take(parse.delivery(payloads.delivery(change, waba_id="900"), NOW + 1, pseudonym), NOW + 1)
 
     assert world.memory.wabas == {NUMBER: "900"}
+
+
+def test_each_member_of_a_group_has_statuses_of_its_own() -> None:
+    world = World()
+    told = [("delivered", "1"), ("delivered", "2"), ("failed", "3"), ("failed", "4"), ("failed", "4")]
+    items = [
+        payloads.status("wamid.1", status, NOW, recipient="group", codes=(131026,) if status == "failed" else ())
+        | {"recipient_type": "group", "recipient_participant_id": member}
+        for status, member in told
+    ]
+    world.hear(payloads.change(NUMBER, statuses=items))
+
+    counted = [fact.event for fact in world.facts if not fact.is_repeated]
+    assert [event.status for event in counted if isinstance(event, Status)] == ["delivered"] * 2 + ["failed"] * 2
+    assert not [event for event in counted if isinstance(event, Anomaly)]
 
 
 # Campaigns
