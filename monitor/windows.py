@@ -103,6 +103,7 @@ class Windows:
         self.changed: dict[tuple[str, str], Value] = {}
         self.next_at = math.inf  # when the next timer is due
         self._timers: list[Timer] = []
+        self._waiting: dict[tuple[str, tuple[str, ...]], float] = {}  # the earliest timer of each group of a condition
         self._abouts: dict[About, About] = {}
 
     @property
@@ -116,7 +117,12 @@ class Windows:
         self.values[key] = self.changed[key] = value
 
     def wake_at(self, timer: Timer) -> None:
-        """Note that something must be looked at."""
+        """Note that something must be looked at; a condition that looks too early asks for another time by itself."""
+        if timer.condition:
+            key = timer.condition, timer.group
+            if self._waiting.get(key, math.inf) <= timer.at:
+                return
+            self._waiting[key] = timer.at
         heapq.heappush(self._timers, timer)
         self.next_at = self._timers[0].at
 
@@ -125,6 +131,8 @@ class Windows:
         if self.next_at > now:
             return None
         timer = heapq.heappop(self._timers)
+        if self._waiting.get((timer.condition, timer.group)) == timer.at:
+            del self._waiting[timer.condition, timer.group]
         self.next_at = self._timers[0].at if self._timers else math.inf
         return timer
 

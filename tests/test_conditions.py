@@ -137,6 +137,17 @@ def test_the_first_traffic_ever_is_no_increase() -> None:
     assert firing(told, 50) is None
 
 
+def test_a_group_that_is_answered_again_and_again_waits_for_one_time_only() -> None:
+    told = rehearsal(RULE.format(match="{status: sent}", about="absent: {of: {status: delivered}, for: 5m}"))
+    for second in range(0, 200, 2):
+        hear(told, [status(second, "sent"), status(second + 1, "delivered")])
+    hear(told, [status(200, "sent")])
+
+    assert len(told.windows._timers) == 1
+    assert firing(told, 499) is None
+    assert firing(told, 501) is not None
+
+
 def test_silence_after_an_event_fires_and_the_next_event_ends_it() -> None:
     told = rehearsal(RULE.format(match="{status: sent}", about="absent: {for: 5m}, by: [phone_number_id]"))
 
