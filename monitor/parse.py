@@ -27,7 +27,9 @@ from monitor.events import (
 from monitor.scalars import dictionaries, integer, text, time, word
 
 Pseudonym = Callable[[str], str]
+OBJECT = "whatsapp_business_account"
 _ITEMS = ("statuses", "messages", "errors")
+_ERRORS_DEPTH = 2  # of a field other than `messages`: errors of the value, of an item in it, and of a part of that
 _decode = msgspec.json.Decoder().decode
 
 
@@ -41,6 +43,8 @@ def delivery(body: bytes, received_at: float, pseudonym: Pseudonym) -> list[Meta
     reading = _Reading(received_at, pseudonym, body)
     if not isinstance(root, dict):
         return [reading.unparsed("", "not_an_object", "")]
+    if root.get("object", OBJECT) != OBJECT:  # a Page's or Instagram's: the app's one address hears of these too
+        return [reading.unparsed("", "other_object", "object")]
     events = list(reading.entries(root))
     return events or [reading.unparsed("", "empty", "")]
 
@@ -105,9 +109,8 @@ class _Reading:
         if field != "messages":
             yield from self._account(waba_id, entry, field, value, occurred_at, path)
             if isinstance(value, dict):
-                for place, error in self._objects(waba_id, value, "errors", path):
-                    if isinstance(error, dict):
-                        yield self._error_report(waba_id, _phone(value), entry, field, error, occurred_at, place)
+                for place, error in _errors_within(value, f"{path}.value", _ERRORS_DEPTH):
+                    yield self._error_report(waba_id, _phone(value), entry, field, error, occurred_at, place)
             return
         if not isinstance(value, dict):
             yield self.unparsed(waba_id, "value_not_an_object", f"{path}.value")
@@ -255,6 +258,18 @@ class _Reading:
     def _time(self, value: Any) -> float:
         seconds = time(value)
         return self._received_at if seconds is None else seconds
+
+
+def _errors_within(value: dict[Any, Any], path: str, depth: int) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Yield each error in a value with its place, so many levels of objects down."""
+    for name, held in value.items():
+        items = held if isinstance(held, list) else [held]
+        for number, item in enumerate(items):
+            place = f"{path}.{name}[{number}]" if isinstance(held, list) else f"{path}.{name}"
+            if isinstance(item, dict) and name == "errors":
+                yield place, item
+            elif isinstance(item, dict) and depth:
+                yield from _errors_within(item, place, depth - 1)
 
 
 def _phone(value: dict[Any, Any]) -> str:

@@ -204,6 +204,10 @@ def test_a_lone_surrogate_or_a_nul_harms_no_neighbour() -> None:
         (b"[" * 100_000, "too_deep"),
         (b"[]", "not_an_object"),
         (b"1" * 5000, "not_an_object"),
+        (
+            b'{"object":"instagram","entry":[{"id":"1","changes":[{"field":"messages","value":{"errors":[{"code":368}]}}]}]}',
+            "other_object",
+        ),
         (b"{}", "empty"),
         (b'{"entry": []}', "empty"),
         (b'{"entry": {}}', "entry_not_a_list"),
@@ -318,6 +322,29 @@ def test_what_cannot_be_read_says_why_and_where(body: bytes, said: tuple[str, st
     assert isinstance(found, Unparsed)
     assert (found.reason, found.path, found.occurred_at) == (*said, NOW)
     assert found.key.partition("|")[2] in {said[1], ""}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"groups": [{"request_id": "1", "errors": [{"code": 131208}]}]},
+        {"groups": [{"profile_picture": {"errors": [{"code": 131208}]}}]},
+        {"history": [{"errors": [{"code": 131208}]}]},
+        {"calls": {"errors": {"code": 131208}}},
+    ],
+)
+def test_errors_within_the_items_of_other_fields_are_heard_too(value: dict[str, Any]) -> None:
+    account, reported = read(payloads.delivery({"field": "group_settings_update", "value": value}))
+
+    assert isinstance(account, AccountEvent)
+    assert isinstance(reported, ErrorReport)
+    assert reported.error.code == 131208
+
+
+def test_errors_of_messages_in_a_history_are_not_errors_of_today() -> None:
+    value = {"history": [{"threads": [{"messages": [{"errors": [{"code": 131051}]}]}]}]}
+
+    assert [type(event) for event in read(payloads.delivery({"field": "history", "value": value}))] == [AccountEvent]
 
 
 def test_errors_are_told_apart_by_account_number_field_and_time() -> None:
