@@ -97,13 +97,17 @@ def hear(standing: Standing, catalogue: Catalogue, event: MetaEvent, moment: Mom
     if heard is None:
         return standing, []
     changes: list[Change] = [heard]
-    if heard.id not in standing.incidents:
+    before = standing.incidents.get(heard.id)
+    if before is None:
         changes.append(audit(moment, META, "incident", heard.id, aspects.origin(event)))
     elif heard.closed_at is not None:
         changes.append(audit(moment, META, "incident_closed", heard.id, heard.close_reason))
+    paused = [pause for pause in paused_by(standing, heard, moment.now) if pause.rule != META]
     if heard.until is not None:
-        paused = paused_by(standing, heard, moment.now)
-        changes.extend(_until(pause, heard) for pause in paused if pause.rule != META)
+        changes.extend(_until(pause, heard) for pause in paused)
+    elif before is not None and before.until is not None and heard.closed_at is None:  # what had an end has none now
+        endless = [pause for pause in paused if pause.until == before.until]
+        changes.extend(msgspec.structs.replace(pause, until=None) for pause in endless)
     for change in changes:
         standing = apply(standing, change)
     return standing, changes

@@ -13,8 +13,9 @@ from monitor.events import AccountEvent, MetaEvent
 CLASS = "policy_block"
 QUIET_SECONDS = 86400.0  # without an end of Meta's and a pause, an incident is over after a day of silence
 _HITS = frozenset({"waba", "business", "phone_number"})  # a block of one recipient or country is no incident
-_BANS = frozenset({"DISABLE", "SCHEDULE_FOR_DISABLE"})
-_MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"})
+_BANNED = "DISABLE"
+_BANS = frozenset({_BANNED, "SCHEDULE_FOR_DISABLE"})
+_MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING", _BANNED})
 
 
 def concerns(catalogue: Catalogue, event: MetaEvent) -> bool:
@@ -35,6 +36,8 @@ def hear(
     """Return the incident that a witness opens or joins; None where all that it tells of is over."""
     update = _update(event)
     told = tuple(one for one in update.restrictions if one.until is None or one.until > moment.now) if update else ()
+    if update is not None and update.ban_state == _BANNED:  # it has no end, whatever was said before
+        told = (*told, Restriction(_BANNED, None))
     if update is not None and not told and update.ban_state not in _BANS:
         return None
     phone_number_id = getattr(event, "phone_number_id", "")

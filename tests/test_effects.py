@@ -239,6 +239,19 @@ def test_a_restriction_without_an_end_keeps_the_pause_until_someone_resumes() ->
     assert pause.until is None
 
 
+def test_a_ban_after_a_restriction_leaves_the_pause_without_an_end() -> None:
+    world = World(setting.settings(follows_meta=False))
+    out_of_band(world, NOW)
+    world.account("account_update", restriction(NOW + 3_600), NOW + 1)
+    (pause,) = world.memory.standing.pauses.values()
+    assert pause.until == NOW + 3_600
+
+    world.account("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}, NOW + 2)
+
+    (pause,) = world.memory.standing.pauses.values()
+    assert pause.until is None
+
+
 def test_a_restriction_of_adding_numbers_ends_no_pause_of_sending() -> None:
     world = World()
     out_of_band(world, NOW)
