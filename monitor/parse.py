@@ -7,12 +7,12 @@ read as far as it can be; what can't be read becomes Unparsed with the path of t
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import msgspec
 
-from monitor import account_fields, countries, tokens
+from monitor import account_fields, countries, generators, tokens
 from monitor.events import (
     MEMBER,
     AccountEvent,
@@ -27,6 +27,7 @@ from monitor.events import (
 from monitor.scalars import dictionaries, integer, text, time, word
 
 Pseudonym = Callable[[str], str]
+READ_AT_ONCE = 64  # events
 OBJECT = "whatsapp_business_account"
 _ITEMS = ("statuses", "messages", "errors")
 _ERRORS_DEPTH = 2  # of a field other than `messages`: errors of the value, of an item in it, and of a part of that
@@ -35,18 +36,27 @@ _decode = msgspec.json.Decoder().decode
 
 def delivery(body: bytes, received_at: float, pseudonym: Pseudonym) -> list[MetaEvent]:
     """Return what one webhook body says, in its order; never empty."""
+    return generators.whole(reading(body, received_at, pseudonym))
+
+
+def reading(body: bytes, received_at: float, pseudonym: Pseudonym) -> Generator[None, None, list[MetaEvent]]:
+    """Read a body little by little: it may hold a hundred thousand statuses."""
     try:
         root = _root(body)
     except (ValueError, RecursionError) as error:
         reason = "too_deep" if isinstance(error, RecursionError) else "not_json"
         return [Unparsed(hashlib.blake2b(body, digest_size=12).hexdigest(), "", received_at, reason, "")]
-    reading = _Reading(received_at, pseudonym, body)
+    walk = _Reading(received_at, pseudonym, body)
     if not isinstance(root, dict):
-        return [reading.unparsed("", "not_an_object", "")]
+        return [walk.unparsed("", "not_an_object", "")]
     if root.get("object", OBJECT) != OBJECT:  # a Page's or Instagram's: the app's one address hears of these too
-        return [reading.unparsed("", "other_object", "object")]
-    events = list(reading.entries(root))
-    return events or [reading.unparsed("", "empty", "")]
+        return [walk.unparsed("", "other_object", "object")]
+    events: list[MetaEvent] = []
+    for event in walk.entries(root):
+        events.append(event)
+        if not len(events) % READ_AT_ONCE:
+            yield
+    return events or [walk.unparsed("", "empty", "")]
 
 
 def _root(body: bytes) -> Any:

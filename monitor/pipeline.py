@@ -7,11 +7,11 @@ metrics and traces are observed after the commit, so a failed commit can't count
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 
 import msgspec
 
-from monitor import effects, inquiries, logs, pacing, parse, replay, standing, turns
+from monitor import effects, generators, inquiries, logs, pacing, parse, replay, standing, turns
 from monitor.actions import Alert, AuditEntry, Moment, Pause, Resend, WebhookAction
 from monitor.engine import Plan
 from monitor.events import Event, OperatorAct, Send, Tick, Unparsed
@@ -248,7 +248,7 @@ class Pipeline:
     def _parsing(self, entries: Iterable[Entry], batch: Batch) -> Iterator[None]:
         count = 0
         for entry in entries:
-            events = self.events(entry)
+            events = yield from self._reading(entry)
             batch.append((entry, events))
             count += len(events)
             if count >= STEP_EVENTS:
@@ -257,9 +257,12 @@ class Pipeline:
 
     def events(self, entry: Entry) -> Sequence[Event]:
         """Return what an entry says; what our own parser fails on is quarantined."""
+        return generators.whole(self._reading(entry))
+
+    def _reading(self, entry: Entry) -> Generator[None, None, Sequence[Event]]:
         try:
             if entry.kind == WEBHOOK:
-                return parse.delivery(entry.body, entry.received_at, self._pseudonym)
+                return (yield from parse.reading(entry.body, entry.received_at, self._pseudonym))
             return [] if entry.kind == ERASED else [_decode_own[entry.kind](entry.body)]
         except Exception:  # noqa: BLE001 (one broad except per entry: quarantine it, go on)
             self._quarantine("parse", entry.position)
