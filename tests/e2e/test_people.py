@@ -217,7 +217,7 @@ def test_a_new_hash_key_finds_stops_and_forgets_whom_the_old_one_knew(tmp_path: 
     assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
     assert len(graph.requests) == 1, "a repetition left, or what is paused did"
     assert other.status >= 400
-    assert gates == [403, 200, 200]
+    assert gates == [403, 200, 403]
     hashes = {one["wamid"]: one["recipient"] for one in found}
     assert {"wamid.before", "wamid.after", "wamid.in"} <= set(hashes)
     assert hashes["wamid.before"] != hashes["wamid.after"]
