@@ -1,14 +1,18 @@
 """The command line: exit codes, and mistakes that editors can jump to."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from monitor import __version__
-from monitor.cli import main
+from monitor.cli import client, main
 
 ROOT = Path(__file__).parents[1]
 CORE, CORE_TEST = ROOT / "rules/monitor/core.yml", ROOT / "rules/monitor/core_test.yml"
@@ -74,6 +78,59 @@ def test_a_wrong_configuration_is_exit_2(tmp_path: Path) -> None:
 
     assert code == 2
     assert "webhook.app_secrets: required" in said
+
+
+@pytest.mark.parametrize("words", [["FILE"], ["--config.file", "FILE"], []], ids=["argument", "option", "variable"])
+def test_the_configuration_to_check_is_named_in_three_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text(f"webhook: {{app_secrets: [0123456789abcdef], verify_tokens: [t]}}\nrules: {{files: [{CORE}]}}\n")
+    monkeypatch.setenv("WHATSAPP_MONITOR_CONFIG_FILE", str(tmp_path / "other.yml" if words else file))
+
+    code, said = run("check-config", *[word.replace("FILE", str(file)) for word in words])
+
+    assert code == 0
+    assert f"{file}: fine; 6 rules" in said
+
+
+def options(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Option]]:
+    """Yield every option of every command under the variable that docs/cli.md promises."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            (text,) = (one.removeprefix("--") for one in option.opts if one.startswith("--"))
+            yield re.sub(r"[. -]", "_", "_".join(("WHATSAPP_MONITOR", *words, text))).upper(), option
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from options(inner, (*words, name))
+
+
+@pytest.mark.parametrize(("variable", "option"), list(options(main)), ids=lambda one: str(one)[:60])
+def test_every_option_is_a_variable_of_its_own_text(
+    monkeypatch: pytest.MonkeyPatch, variable: str, option: click.Option
+) -> None:
+    for name in option.envvar or ():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "given")
+
+    assert option.resolve_envvar_value(click.Context(main)) == "given"
+    assert [name for name, _ in options(main)].count(variable) == 1
+
+
+def test_a_pause_ends_when_a_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def call(*told: Any) -> dict[str, Any]:
+        asked.append(told[-1])
+        return {"pause": {"id": "p1"}}
+
+    monkeypatch.setattr(client, "call", call)
+    monkeypatch.setenv("WHATSAPP_MONITOR_PAUSES_ADD_FOR", "2s")
+
+    code, _ = run("pauses", "add", "--scope", "all", "--reason", "trying")
+
+    assert code == 0
+    assert asked[0]["for"] == "2s"
 
 
 def test_a_sidecar_that_does_not_answer_is_exit_1() -> None:

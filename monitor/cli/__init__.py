@@ -1,6 +1,7 @@
 """The command line: one file for each group of commands."""
 
 import os
+from collections.abc import Sequence
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
@@ -30,7 +31,7 @@ COMPLETE = f"_{PREFIX}_COMPLETE"
 SHELLS = {"bash": BashComplete, "fish": FishComplete, "zsh": ZshComplete}
 
 
-@click.group(context_settings={"auto_envvar_prefix": PREFIX, "help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
     """Watch what Meta says of your WhatsApp messages, and pause sending before it gets worse.
@@ -81,3 +82,21 @@ main.add_command(drill.drill)
 main.add_command(audit.audit)
 main.add_command(outbox.outbox)
 main.add_command(doctor.doctor)
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Give each option the variable of its own text: click would make one of the Python parameter's name."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            named: Sequence[str] = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+            option.envvar = [*named, f"{prefix}_{_upper(max(option.opts, key=len).lstrip('-'))}"]
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _name_variables(inner, f"{prefix}_{_upper(name)}")
+
+
+def _upper(name: str) -> str:
+    return name.replace("-", "_").replace(".", "_").upper()
+
+
+_name_variables(main, PREFIX)

@@ -141,12 +141,16 @@ def serve(
 
 
 @click.command("check-config")
-@click.argument("file", default="monitor.yml", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@options.config_file("Configuration file, where no FILE is given.")
 @web_file_option
 @webhook_file_option
 @output.json_option
-def check_config(file: Path, web_file: Path | None, webhook_file: Path | None, as_json: bool) -> None:
+def check_config(
+    file: Path | None, config_file: Path, web_file: Path | None, webhook_file: Path | None, as_json: bool
+) -> None:
     """Check a configuration FILE and the rules that it names."""
+    file = file or config_file
     loaded = _loaded(file, web_file, webhook_file)
     rules = loaded.rule_set
     found = {"file": str(file), "rules": len(rules.rules), "hash": rules.hash, "warnings": list(loaded.warnings)}
