@@ -1,5 +1,6 @@
 """Runbooks: one for each shipped rule, with steps to follow, commands that exist and queries that can be asked."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from monitor import rule_files
+from monitor import reloads, rule_files
 from monitor.cli import main
 from monitor.rules import SHADOW, Rule
 from tests import boards, promql
@@ -112,6 +113,20 @@ def test_a_runbook_s_commands_can_be_run(name: str, monkeypatch: pytest.MonkeyPa
         parsed(line)
 
     assert commands(name) or name.startswith("WhatsApp")
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("WhatsApp")])
+def test_an_alert_s_runbook_names_no_file_that_stands_elsewhere_in_the_image(name: str) -> None:
+    assert not [line for line in commands(name) if ".yml" in line]
+
+
+def test_the_runbook_of_a_refused_reload_knows_why_one_is_refused() -> None:
+    text = page("WhatsAppMonitorReloadFailed")
+    fixed = re.findall(r'^        "([a-z_.]+)": \(', inspect.getsource(reloads), re.MULTILINE)
+
+    assert "metrics.series_most" in fixed
+    assert [one for one in fixed if f"`{one}`" not in text] == []
+    assert "--acknowledge-loosening" in text
 
 
 @pytest.mark.parametrize(
