@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from monitor import codes, validation
+from monitor import codes, messages, pseudonyms, validation
 from monitor.aspects import KINDS_OF
 from monitor.document import Mistake
 from monitor.grammar import ActionSpec, PauseSpec, ThrottleSpec
@@ -13,8 +13,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
         {"status", "message", "error", "account", "sent", "send_failed", "presumed_expired", "anomaly", "new_code",
          "unparsed", "duplicate", "send_unknown"}),
     "origin": frozenset({"status", "webhook", "message", "send", "account", "presumed"}),
+    "class": frozenset(codes.CLASSES),
     "hits": frozenset(codes.HITS),
     "retryable": frozenset(codes.RETRYABLE),
+    "anomaly": frozenset(messages.ANOMALIES),
+    "trigger": frozenset({"retry_after_timeout", "double_enqueue", "two_replicas", "repeat"}),
 }  # fmt: skip
 """Facts whose values are ours, so that another word is a slip."""
 META_STATUSES = frozenset({"sent", "delivered", "read", "played", "deleted", "warning", "failed", "pending"})
@@ -32,14 +35,13 @@ def mistakes(rule: Rule) -> Iterator[Mistake]:
 
 
 def warnings(rule_set: RuleSet) -> Iterator[Mistake]:
-    """Yield what is probably a slip: values that Meta never sent so far, and rules that another one makes needless."""
+    """Yield what is probably a slip: values that nobody ever sent so far, and rules that another one makes needless."""
     for rule in rule_set.rules:
         for condition in filter(None, (rule.condition, rule.clear)):
-            for fact, test in condition.matcher.tests:
-                strange = sorted(test.values - META_STATUSES) if fact == "status" and isinstance(test, OneOf) else []
-                for value in strange:
-                    told = validation.with_guess(f"Meta sends no status {value!r}", value, sorted(META_STATUSES))
-                    yield _at(rule, "match.status", told)
+            for matcher in filter(None, (condition.matcher, condition.other)):
+                for where, tests in (("match", matcher.tests), *(("unless", tests) for tests in matcher.unless)):
+                    for fact, test in tests:
+                        yield from (_at(rule, f"{where}.{fact}", told) for told in _strange(fact, test))
     alike: dict[object, list[Rule]] = {}
     for rule in rule_set.rules:
         known = alike.setdefault((rule.condition.kind, rule.by, rule.mode), [])
@@ -74,18 +76,30 @@ def _at(rule: Rule, path: str, message: str) -> Mistake:
     return Mistake(file, int(line), int(column), f"{rule.name}.{path}" if path else rule.name, message)
 
 
+def _strange(fact: str, test: Test) -> Iterator[str]:
+    """Yield which values of a test no event has, be there others or not."""
+    if not isinstance(test, OneOf):
+        return
+    known = META_STATUSES if fact == "status" else KNOWN.get(fact, test.values)
+    for value in sorted(test.values - known - {""}):
+        told = f"Meta sends no status {value!r}" if fact == "status" else f"{fact} is never {value!r}"
+        yield validation.with_guess(told, value, sorted(known))
+    if fact == "recipient" and any(pseudonyms.written(value).isdigit() for value in test.values):
+        yield "a number is never compared, but its keyed hash, which `messages --recipient NUMBER` shows"
+
+
 def _impossible(matcher: Matcher) -> Iterator[str]:
     kinds: frozenset[str] = KNOWN["kind"]
     because: list[str] = []
     for fact, test in matcher.tests:
         if isinstance(test, Between) and test.least > test.most:
             yield f"{fact}: the range from {test.least} to {test.most} is empty"
+        if isinstance(test, OneOf) and "" in test.values and fact != "kind":
+            continue
         known = KNOWN.get(fact)
         if known is not None and isinstance(test, OneOf) and not test.values & known:
             value = min(test.values, default="")
             yield validation.with_guess(f"{fact} is never {value!r}", value, sorted(known))
-        if isinstance(test, OneOf) and "" in test.values:
-            continue
         having = test.values & KNOWN["kind"] if fact == "kind" and isinstance(test, OneOf) else KINDS_OF.get(fact)
         if having is not None:
             because.append(fact)

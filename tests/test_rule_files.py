@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from monitor import document, rule_checks, rule_files
+from monitor import document, duplicates, rule_checks, rule_files
 from monitor.document import Mistaken
 from monitor.grammar import KINDS, ConditionSpec
 from monitor.rules import Count, RuleSet
@@ -78,6 +78,9 @@ def test_a_wrong_override_is_told_where_it_stands(own: str, told: str) -> None:
         ("match: {kind: account, code: 368}", "no event has all of kind, code"),
         ("match: {kind: stauts}", "kind is never 'stauts'; allowed: account, anomaly"),
         ("match: {retryable: sometimes}", "retryable is never 'sometimes'"),
+        ("match: {class: polcy_block}", "did you mean policy_block?"),
+        ("match: {anomaly: unknown_sent}", "did you mean unknown_send?"),
+        ("match: {trigger: twice}", "trigger is never 'twice'; allowed: double_enqueue, repeat"),
         ("match: {code: {from: 9, to: 1}}", "the range from 9 to 1 is empty"),
         ("match: {code: [1, 2]}, unless: {code: {from: 0, to: 9}}", "takes away all"),
         ("match: {code: 1}, clear: {match: {status: sent, field: account_update, event: X}}", "no event has all of"),
@@ -91,7 +94,7 @@ def test_a_rule_that_can_never_fire_is_a_mistake(about: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "match", ["{code: 368}", "{category: ''}", "{kind: presumed_expired, code: 131043}", "{event: X}"]
+    "match", ["{code: 368}", "{category: ''}", "{kind: presumed_expired, code: 131043}", "{event: X}", "{class: ''}"]
 )
 def test_a_rule_that_can_fire_is_none(match: str) -> None:
     assert len(load(f"rules: [{{name: one, match: {match}, actions: [flag]}}]").rules) == 1
@@ -104,6 +107,26 @@ def test_a_status_that_meta_never_sends_is_a_warning() -> None:
         "file.yml:1:9: one.match.status: Meta sends no status 'delivred'; "
         "allowed: deleted, delivered, failed, pending, played, read, sent, warning; did you mean delivered?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ("match: {class: [quality, polcy_block]}", "one.match.class: class is never 'polcy_block'"),
+        ("match: {code: 1}, unless: {trigger: twice}", "one.unless.trigger: trigger is never 'twice'"),
+        ("match: {recipient: '15550100001'}", "one.match.recipient: a number is never compared, but its keyed hash"),
+        ("match: {recipient: +1 555 010-0001}", "one.match.recipient: a number is never compared"),
+    ],
+)
+def test_a_value_that_no_event_has_is_a_warning(about: str, told: str) -> None:
+    (found,) = warnings(f"rules: [{{name: one, {about}, actions: [flag]}}]")
+
+    assert told in found
+    assert "010" not in found
+
+
+def test_the_triggers_are_those_of_repeated_sends() -> None:
+    assert rule_checks.KNOWN["trigger"] == set(duplicates.TRIGGERS)
 
 
 @pytest.mark.parametrize(
