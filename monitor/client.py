@@ -11,6 +11,7 @@ decides.
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import socket
@@ -30,6 +31,9 @@ from monitor.pictures import Picture
 HEARTBEAT_SECONDS = 2.0
 RETRY_SECONDS = (0.1, 5.0)  # first and longest wait before the stream is opened again
 EVENT_BYTES_MOST = 64 * 1024 * 1024  # a snapshot of ten thousand pauses
+_WORDS = frozenset({"deny", "allow"})
+_REFUSED = frozenset({401, 403})
+_log = logging.getLogger(__name__)
 
 
 class Asked(TypedDict, total=False):
@@ -89,12 +93,16 @@ class _Following:
         self._name = name
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.on_error = dict.fromkeys(gate.EVERY_LANE, on_error) if isinstance(on_error, str) else on_error
+        if not gate.EVERY_LANE.issuperset(self.on_error) or not _WORDS.issuperset(self.on_error.values()):
+            lanes = ", ".join(sorted(gate.EVERY_LANE))
+            raise ValueError(f"on_error is deny, allow, or one of them for each of {lanes}; not {on_error!r}")
         self.stale_seconds = stale_seconds
         self.timeout_seconds = timeout
         self._verify = verify
         self.picture = Picture()
         self.last_id = ""
         self._is_owing = False
+        self._is_refused = False
         self._failures = 0
 
     @property
@@ -125,6 +133,14 @@ class _Following:
             "timeout": httpx2.Timeout(self.timeout_seconds, read=3 * HEARTBEAT_SECONDS),
             "max_event_size": EVENT_BYTES_MOST,
         }
+
+    def opened(self, status: int) -> None:
+        """Tell once that the sidecar wants another token: who has none is answered by `on_error` for ever."""
+        if status in _REFUSED and not self._is_refused:
+            _log.warning(
+                "%s refuses the follower %s with %d: it needs the token of a viewer", self.url, self.name, status
+            )
+        self._is_refused = status in _REFUSED
 
     def take(self, event: httpx2.ServerSentEvent) -> bool:
         """Take up an event; return whether it should be acknowledged."""
@@ -240,6 +256,7 @@ class Gate:
         while not self._closing.is_set():
             try:
                 with client.sse(**following.stream()) as events:
+                    following.opened(events.response.status_code)
                     for event in events:
                         is_worth = following.take(event)
                         self._heard.set()
@@ -320,6 +337,7 @@ class AsyncGate:
         while True:
             try:
                 async with client.sse(**following.stream()) as events:
+                    following.opened(events.response.status_code)
                     async for event in events:
                         is_worth = following.take(event)
                         self._heard.set()

@@ -285,7 +285,7 @@ async def test_a_reload_is_all_or_nothing(app: App, tmp_path: Path) -> None:
     assert bad.status == 500
     assert "monitor.yml:4:" in bad.json()["mistakes"][0]
     assert kept == before
-    assert good.status == 200
+    assert (good.status, good.json()) == (200, {"reloaded": True})
     assert app.pipeline.plan.hash != before
 
 

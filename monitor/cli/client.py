@@ -1,7 +1,6 @@
 """Speaking to a running sidecar: the options, and the call."""
 
 import getpass
-import json
 import os
 import socket
 import ssl
@@ -56,14 +55,33 @@ def call(
             trust_env=False,
             verify=trusted(),
         )
-        value: dict[str, Any] = answer.json()
-    except (httpx2.HTTPError, json.JSONDecodeError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar: {error}", err=True)
         sys.exit(FAILED)
-    if answer.is_success:
+    value = _record(answer)
+    if answer.is_success and value is not None:
         return value
-    click.echo(f"whatsapp-monitor: {value.get('message') or value.get('error')}", err=True)
+    for reason in refusals(answer, token):
+        click.echo(f"whatsapp-monitor: {reason}", err=True)
     sys.exit(FAILED)
+
+
+def refusals(answer: httpx2.Response, token: str | None) -> list[str]:
+    """Return why a sidecar refuses, and what mends it where that is another token."""
+    value = _record(answer)
+    if value is None:
+        return [f"{answer.url} does not answer as a sidecar: status {answer.status_code}"]
+    mistakes = value.get("mistakes")
+    if isinstance(mistakes, list) and mistakes:
+        return list(map(str, mistakes))
+    error = value.get("error")
+    told = value.get("message") or error or f"status {answer.status_code}"
+    if answer.status_code == 401:
+        wrong = "the token is not known" if token else "a token is needed"
+        return [f"{told}: {wrong}: give one with --token or WHATSAPP_MONITOR_TOKEN"]
+    if answer.status_code == 403 and error == "forbidden":
+        return [f"{told}: another role is needed: give its token with --token or WHATSAPP_MONITOR_TOKEN"]
+    return [str(told)]
 
 
 def trusted() -> ssl.SSLContext | bool:
@@ -96,27 +114,6 @@ def of_target(target: Target, directory: Path) -> httpx2.Client:
     )
 
 
-def post(url: str, path: str, token: str | None, timeout_seconds: float = 60) -> None:
-    """Post to a running sidecar what has no answer but that it was done; print what is wrong and exit otherwise."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = httpx2.post(
-            url.rstrip("/") + path, headers=headers, timeout=timeout_seconds, trust_env=False, verify=trusted()
-        )
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar: {error}", err=True)
-        sys.exit(FAILED)
-    if answer.is_success:
-        return
-    try:
-        mistakes = answer.json().get("mistakes") or [answer.text]
-    except json.JSONDecodeError:
-        mistakes = [answer.text or f"status {answer.status_code}"]
-    for mistake in mistakes:
-        click.echo(f"whatsapp-monitor: {mistake}", err=True)
-    sys.exit(FAILED)
-
-
 def pages(url: str, path: str, token: str | None, name: str) -> list[dict[str, Any]]:
     """Return the records of all pages."""
     found: list[dict[str, Any]] = []
@@ -132,6 +129,14 @@ def pages(url: str, path: str, token: str | None, name: str) -> list[dict[str, A
 def quoted(text: str) -> str:
     """Return a text as part of a query."""
     return quote(text, safe="")
+
+
+def _record(answer: httpx2.Response) -> dict[str, Any] | None:
+    try:
+        value = answer.json()
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _me() -> str:

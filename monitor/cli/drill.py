@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import httpx2
@@ -64,9 +64,12 @@ def drill(
         play = _Play(sidecar, loaded, webhook.rstrip("/"), timeout_seconds, actor)
         try:
             result = play.run(int(code))
-        except (DrillError, httpx2.HTTPError) as error:
-            click.echo(f"whatsapp-monitor: {error or type(error).__name__}", err=True)
-            sys.exit(FAILED)
+        except DrillError as error:
+            _fail(str(error))
+        except httpx2.HTTPStatusError as error:
+            _fail("; ".join(client.refusals(error.response, token)))
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            _fail(f"{url} does not answer as a sidecar: {error or type(error).__name__}")
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -156,8 +159,8 @@ class _Play:
     def _may_send(self) -> bool:
         asked = {"waba_id": DRILL_ACCOUNT, "phone_number_id": DRILL_ACCOUNT}
         answer = self._sidecar.get("/v1/gate", params=asked)
-        if answer.status_code not in {200, 403}:
-            raise DrillError(f"the gate answered {answer.status_code}")
+        if answer.status_code != 403:
+            answer.raise_for_status()
         return answer.status_code == 200
 
     def _pauses(self) -> list[dict[str, Any]]:
@@ -182,6 +185,11 @@ class _Play:
         is_free = self._may_send()
         took = time.perf_counter() - started if is_free else None
         self._stages.append({"stage": "release", "target": self._sidecar.base_url.host, "seconds": took})
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"whatsapp-monitor: {message}", err=True)
+    sys.exit(FAILED)
 
 
 def _told(alertmanager: httpx2.Client, url: str) -> Callable[[], bool]:

@@ -1,5 +1,6 @@
 """Commands that act on what stands in a running sidecar: pauses, flags, incidents, resends."""
 
+import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -7,6 +8,9 @@ import click
 
 from monitor.cli import client, output
 from monitor.web.asks import PLACED_SCOPES
+
+FAILED = 1
+RELOAD_SECONDS = 60.0  # each text may take as long
 
 
 @click.command()
@@ -19,8 +23,11 @@ from monitor.web.asks import PLACED_SCOPES
 def reload(is_acknowledged: bool, as_json: bool, url: str, token: str | None) -> None:
     """Take up changed configuration and rules: all of them, or nothing where something is wrong."""
     query = "?acknowledge_loosening=true" if is_acknowledged else ""
-    client.post(url, f"/-/reload{query}", token)
-    output.say({"reloaded": True}, as_json, "Reloaded.")
+    answer = client.call("POST", url, f"/-/reload{query}", token, timeout_seconds=RELOAD_SECONDS)
+    if answer.get("reloaded") is not True:
+        click.echo(f"whatsapp-monitor: {url} does not answer as a sidecar", err=True)
+        sys.exit(FAILED)
+    output.say(answer, as_json, "Reloaded.")
 
 
 @click.command()

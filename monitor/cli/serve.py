@@ -122,8 +122,8 @@ def serve(
                 f"{web_address} can be reached from other machines: set web.operator_tokens, or users or client "
                 "certificates in --web.config.file, or say --web.insecure"
             )
-        sockets = [listeners.bind(webhook_address), listeners.bind(web_address)]
-    except (ValueError, OSError) as error:
+        sockets = [_bound("--webhook.listen-address", webhook_address), _bound("--web.listen-address", web_address)]
+    except ValueError as error:
         click.echo(f"whatsapp-monitor: {error}", err=True)
         sys.exit(WRONG)
     listeners.raise_files()
@@ -166,6 +166,15 @@ def _loaded(file: Path, web_file: Path | None, webhook_file: Path | None) -> con
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded
+
+
+def _bound(option: str, address: str) -> socket.socket:
+    try:
+        return listeners.bind(address)
+    except OSError as error:
+        raise ValueError(f"{option} {address}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket], delay_seconds: float) -> int:

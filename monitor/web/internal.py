@@ -345,4 +345,4 @@ class _Own:
         if mistakes:
             shown: list[Any] = [str(mistake) for mistake in mistakes]
             return JSONResponse({"error": "reload_failed", "mistakes": shown}, 500)
-        return PlainTextResponse("")
+        return answers.json({"reloaded": True})
