@@ -24,8 +24,9 @@ RANKS = {
 }
 """A state never goes backwards: the highest rank wins. Delivered wins over failed, since a recipient with several
 devices can produce both (Meta, support page). A status that is not listed has rank 0 and is kept in the timeline."""
-STEPS_MOST = 64  # a message has a handful of statuses; more is somebody's loop
 UNKNOWN, SETTLED = "unknown", "settled"  # of a send that the Graph API did not answer
+STATES = (*RANKS, "pending", UNKNOWN, SETTLED)
+STEPS_MOST = 64  # a message has a handful of statuses; more is somebody's loop
 PRESUMED_EXPIRED, READ_WITHOUT_DELIVERED, UNKNOWN_SEND = "presumed_expired", "read_without_delivered", "unknown_send"
 FAILED_AFTER_DELIVERED, DELIVERED_AFTER_FAILED = "failed_after_delivered", "delivered_after_failed"
 ANOMALIES = (READ_WITHOUT_DELIVERED, UNKNOWN_SEND, FAILED_AFTER_DELIVERED, DELIVERED_AFTER_FAILED)

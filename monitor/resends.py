@@ -12,6 +12,7 @@ from monitor.messages import PRESUMED_EXPIRED, Message, has_arrived
 
 CATALOGUE = "catalogue"  # stands for the rule's name where the code's own advice is to try later
 OPEN = frozenset({"pending", "claimed"})
+STATES = ("pending", "claimed", "sent", "dropped", "superseded", "withheld")
 ENDED = frozenset({"delivered", "read", "played", "failed", PRESUMED_EXPIRED})
 _TIMES_MOST = 16
 Change = Resend | AuditEntry

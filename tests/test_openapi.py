@@ -100,6 +100,42 @@ async def test_a_limit_that_is_no_number_is_refused_with_what_is_allowed(app: Ap
     assert (await call(app.internal, "GET", "/v1/pauses?limit=99999999")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/pauses?all=maybe", "all must be one of true, false"),
+        ("/v1/flags?open=maybe", "open must be one of true, false"),
+        ("/v1/firings?live=maybe", "live must be one of true, false"),
+        ("/v1/campaigns/spring/unengaged?keys=maybe", "keys must be one of true, false"),
+        ("/v1/resends?state=bogus", "state must be one of pending, claimed, sent, dropped, superseded, withheld"),
+        ("/v1/messages?state=bogus", "state must be one of warning, received, accepted, sent, presumed_expired"),
+        ("/v1/outbox?state=bogus", "state must be one of pending, dead"),
+    ],
+)
+async def test_a_filter_that_is_no_word_of_it_is_refused_with_what_is_allowed(
+    app: App, path: str, allowed: str
+) -> None:
+    answer = await call(app.internal, "GET", path)
+    document = await described(app)
+    described_as = document["paths"][path.partition("?")[0].replace("spring", "{campaign}")]["get"]["parameters"]
+    name, _, value = path.partition("?")[2].partition("=")
+
+    assert answer.status == 422
+    assert answer.json()["message"].startswith(allowed)
+    assert (await call(app.internal, "GET", path.replace(value, ""))).status == 200
+    (words,) = (one["schema"]["enum"] for one in described_as if one["name"] == name)
+    for word in words:
+        assert (await call(app.internal, "GET", path.replace(value, word))).status == 200
+
+
+async def test_every_list_takes_a_limit_and_a_cursor(app: App) -> None:
+    for method, path, operation in operations(await described(app)):
+        if method != "GET" or path in STREAMS:
+            continue
+        if "next_cursor" in (await call(app.internal, "GET", path)).body.decode():
+            assert {"limit", "cursor"} <= {one["name"] for one in operation["parameters"]}, path
+
+
 async def test_every_reference_leads_somewhere(app: App) -> None:
     document = await described(app)
     text = json.dumps(document)

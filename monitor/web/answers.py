@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from monitor.web.asks import AskError
 
 PAGE_MOST = 1000
 PAGE_USUAL = 100
+YES_OR_NO = ("true", "false")
 BODY_BYTES_MOST = 64 * 1024
 _QUOTED = re.compile(r"(unknown field `|enum value ')(.*)([`'])", re.DOTALL)  # as msgspec repeats what was sent
 LIMIT_MOST = 999_999_999  # may be asked for
@@ -88,6 +89,19 @@ def paging(request: Request) -> tuple[str, int]:
     if _LIMIT.fullmatch(limit) is None:
         raise Refusal(422, "invalid", f"limit: must be a whole number from 1 to {PAGE_MOST}")
     return request.query_params.get("cursor", ""), min(int(limit), PAGE_MOST)
+
+
+def one_of(request: Request, name: str, allowed: Iterable[str]) -> str:
+    """Return which of these words was asked for, empty where none was; raise Refusal for another one."""
+    given = request.query_params.get(name, "")
+    if given and given not in allowed:
+        raise Refusal(422, "invalid", f"{name} must be one of {', '.join(allowed)}")
+    return given
+
+
+def yes_or_no(request: Request, name: str) -> bool | None:
+    """Return what was asked for, None where nothing was; raise Refusal for another word than true and false."""
+    return {"true": True, "false": False}.get(one_of(request, name, YES_OR_NO))
 
 
 async def no_route(request: Request, _: Exception) -> Response:

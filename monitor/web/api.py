@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor import gate, incidents, pseudonyms, standing
+from monitor import gate, incidents, pseudonyms, resends, standing
 from monitor.actions import Flag, Incident, Pause, Resend, is_in_force
 from monitor.events import FlagResolved, IncidentClosed, PausePlaced, PauseReleased, ResendsClaimed, ResendSettled
 from monitor.gate import Ask
-from monitor.messages import SETTLED, Message
+from monitor.messages import SETTLED, STATES, Message
 from monitor.pipeline import Pipeline
 from monitor.store.protocol import Store
 from monitor.web import answers
@@ -57,7 +57,7 @@ class Api:
 
     async def pauses(self, request: Request) -> Response:
         """List pauses, newest first; those in force unless `all=true`."""
-        active_at = None if request.query_params.get("all") == "true" else self._clock()
+        active_at = None if answers.yes_or_no(request, "all") else self._clock()
         page = await self._store.pauses(*answers.paging(request), active_at=active_at)
         if active_at is not None:  # a reinstated finding is still known, and stops nothing
             page = msgspec.structs.replace(page, items=[one for one in page.items if is_in_force(one, active_at)])
@@ -82,8 +82,7 @@ class Api:
 
     async def flags(self, request: Request) -> Response:
         """List flags, newest first; `open=true` or `open=false` narrows."""
-        asked = request.query_params.get("open")
-        is_open = {"true": True, "false": False}.get(asked or "")
+        is_open = answers.yes_or_no(request, "open")
         return answers.page(
             "flags", await self._store.flags(*answers.paging(request), is_open=is_open), self._shown_flag
         )
@@ -96,7 +95,7 @@ class Api:
 
     async def resends(self, request: Request) -> Response:
         """List resends, newest first; `state=pending` and so on narrows."""
-        state = request.query_params.get("state", "")
+        state = answers.one_of(request, "state", resends.STATES)
         return answers.page("resends", await self._store.resends(*answers.paging(request), state=state))
 
     async def claim_resends(self, request: Request) -> Response:
@@ -130,7 +129,7 @@ class Api:
         """List messages, newest first; `recipient` takes a number or user id and is hashed here."""
         hashes = pseudonyms.recipients(self._hash_keys, request.query_params.get("recipient", ""))
         people = [person for one in hashes for person in await self._store.people(one)]
-        state = request.query_params.get("state", "")
+        state = answers.one_of(request, "state", STATES)
         page = await self._store.recent_messages(*answers.paging(request), people=people, state=state)
         return answers.page("messages", page, _shown_message)
 

@@ -36,7 +36,7 @@ class Campaigns:
         cursor, limit = answers.paging(request)
         after = positive(request.query_params.get("after", "24h"), "after")
         place = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 19 else 0
-        has_keys = request.query_params.get("keys") == "true"
+        has_keys = answers.yes_or_no(request, "keys") is True
         found = await self._store.unengaged(request.path_params["campaign"], self._clock() - after, place, limit)
         people = []
         for message in found.items:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor import __version__, durations, gate
-from monitor.web import answers
+from monitor import __version__, durations, gate, messages, resends
+from monitor.web import answers, outbox
 from monitor.web.access import is_open, is_page
 from monitor.web.alertmanager import Notification
 from monitor.web.asks import PAUSED, RESUMED, AckAsk, ClaimAsk, ForgetAsk, PauseAsk, ResumeAsk, Signed
@@ -36,6 +36,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/events/seen"): SeenAsk,
     ("POST", "/v1/alertmanager"): Notification,
 }
+_UNENGAGED = "/v1/campaigns/{campaign}/unengaged"
 _PAGED = ("limit", "cursor")
 QUERIES: dict[str, Sequence[str]] = {
     "/v1/pauses": ("all", *_PAGED),
@@ -46,7 +47,7 @@ QUERIES: dict[str, Sequence[str]] = {
     "/v1/audit": _PAGED,
     "/v1/firings": ("live", *_PAGED),
     "/v1/campaigns": _PAGED,
-    "/v1/campaigns/{campaign}/unengaged": ("after", "keys"),
+    _UNENGAGED: ("after", "keys", *_PAGED),
     "/v1/outbox": ("state", "destination", *_PAGED),
     "/v1/events": ("events", "follower", "heartbeat", "after"),
     "/-/reload": ("acknowledge_loosening",),
@@ -57,9 +58,16 @@ _PAGES = frozenset({"/login", "/live", "/static/{name}", PATH})
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _TEXT: dict[str, Any] = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": answers.LIMIT_MOST}
+_YES_OR_NO = {"enum": ["", *answers.YES_OR_NO]}
 _VALUES: dict[tuple[str, str], dict[str, Any]] = {
-    ("/v1/outbox", "state"): {"enum": ["", "pending", "dead"]},
-    ("/v1/campaigns/{campaign}/unengaged", "after"): {"type": "string", "pattern": durations.POSITIVE, "maxLength": 32},
+    ("/v1/outbox", "state"): {"enum": ["", *outbox.STATES]},
+    ("/v1/resends", "state"): {"enum": ["", *resends.STATES]},
+    ("/v1/messages", "state"): {"enum": ["", *messages.STATES]},
+    ("/v1/pauses", "all"): _YES_OR_NO,
+    ("/v1/flags", "open"): _YES_OR_NO,
+    ("/v1/firings", "live"): _YES_OR_NO,
+    (_UNENGAGED, "keys"): _YES_OR_NO,
+    (_UNENGAGED, "after"): {"type": "string", "pattern": durations.POSITIVE, "maxLength": 32},
 }
 _SECURITY: list[dict[str, list[str]]] = [{"token": []}, {"user": []}]
 _ANSWERS = {

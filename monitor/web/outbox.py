@@ -16,7 +16,7 @@ from monitor.web.acts import Acts
 from monitor.web.answers import Refusal, guarded
 from monitor.web.asks import Signed, Text
 
-STATES = frozenset({"", "pending", "dead"})
+STATES = ("pending", "dead")
 
 
 class RetryAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +48,7 @@ class Outbox:
 
     async def rows(self, request: Request) -> Response:
         """List what has not been delivered, newest first; `state=dead` is what was refused for good."""
-        state = request.query_params.get("state", "")
-        if state not in STATES:
-            raise Refusal(422, "invalid", "state must be pending or dead")
+        state = answers.one_of(request, "state", STATES)
         destination = request.query_params.get("destination", "")
         found = await self._store.outbox(*answers.paging(request), state=state, destination=destination)
         return answers.page("rows", found)

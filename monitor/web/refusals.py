@@ -50,7 +50,7 @@ def refusal(status: int, code: int, reason: str, told: str, headers: Headers = (
         "type": sends.OWN_TYPE,
         "code": code,
         "error_data": {"messaging_product": "whatsapp", "details": reason},
-        "is_transient": status not in {409, 413, 422},
+        "is_transient": status not in {400, 409, 413, 422},
     }
     body = _encode({"error": error})
     return status, [_JSON, (b"content-length", str(len(body)).encode()), *headers], body

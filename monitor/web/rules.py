@@ -39,7 +39,7 @@ class Rules:
 
     async def firings(self, request: Request) -> Response:
         """List firings, newest first; `live=true` or `live=false` narrows."""
-        is_live = {"true": True, "false": False}.get(request.query_params.get("live", ""))
+        is_live = answers.yes_or_no(request, "live")
         found = await self._store.firings(*answers.paging(request), is_live=is_live)
         return answers.page("firings", found, self._shown)
 

@@ -432,6 +432,7 @@ def test_headers_between_neighbours_end_here(sidecar: Sidecar, graph: Graph) -> 
     odd = exchange.raw(sidecar.web_port, [head.replace("X-Kept: 1", "X-Kept: caf\u00e9").encode("latin-1") + TEXT])
 
     assert (answer.status, odd.status, odd.json()["error"]["error_data"]["details"]) == (200, 400, "malformed")
+    assert not odd.json()["error"]["is_transient"]
     ((_, request),) = graph.requests
     assert "x-kept" in request.headers
     assert not {"x-hop", "expect"} & set(request.headers)
