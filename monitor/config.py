@@ -280,14 +280,16 @@ def _rule_files(read: Document, part: RulesConfig, directory: Path) -> list[tupl
     for number, pattern in enumerate(part.files):
         base, parts = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (directory, pattern)
         try:
-            files = [file for file in sorted(base.glob(parts)) if not file.stem.endswith("_test")]
+            matching = sorted(base.glob(parts))
         except (ValueError, IndexError, OSError, RecursionError):  # what pathlib makes of "", ".", "**x" or */ repeated
             mistakes.append(
                 read.mistake(("rules", "files", number), f"not a pattern of files: {validation.plain(pattern)}")
             )
             continue
+        files = [file for file in matching if not file.stem.endswith("_test")]
         if not files:
-            mistakes.append(read.mistake(("rules", "files", number), f"no rules file matches {base / parts}"))
+            told = f"no rules file matches {base / parts}{'; tests (`*_test.yml`) are left out' if matching else ''}"
+            mistakes.append(read.mistake(("rules", "files", number), told))
         for file in files:
             if file.suffix not in RULES_SUFFIXES:  # what is wrong with a file is told with its words
                 told = f"{file} is no rules file: its name does not end in {' or '.join(RULES_SUFFIXES)}"

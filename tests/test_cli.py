@@ -172,15 +172,23 @@ def test_an_explanation_says_what_is_done_and_what_is_too_old(tmp_path: Path) ->
     assert "dup: ignored, since the event is older than its max_age" in old
 
 
-@pytest.mark.parametrize("body", ["", "{}", "[1]", "nonsense"])
-def test_what_holds_no_event_is_exit_2(tmp_path: Path, body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("", "not JSON at line 1, column 1"),
+        ("{}", "there is no event in it"),
+        ("[1]", "there is no event in it"),
+        ('{"object": 1,\n "entry": [}', "not JSON at line 2, column 12"),
+    ],
+)
+def test_what_holds_no_event_is_exit_2(tmp_path: Path, body: str, told: str) -> None:
     file = tmp_path / "event.json"
     file.write_text(body)
 
     code, said = run("rules", "explain", file, CORE)
 
     assert code == 2
-    assert "webhook body" in said
+    assert f"{file}: {told}: a webhook body as Meta posts it is wanted" in said
 
 
 def test_results_are_written_as_junit_xml(tmp_path: Path) -> None:

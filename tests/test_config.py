@@ -134,6 +134,14 @@ def test_a_missing_rules_file_is_a_mistake(folder: Path) -> None:
     assert mistake.startswith("monitor.yml:2:17: rules.files[0]: no rules file matches")
 
 
+def test_a_file_of_tests_is_no_rules_file_and_told_so(folder: Path) -> None:
+    (folder / "core_test.yml").write_text("tests: []")
+
+    (mistake,) = mistakes(folder, f"{SECRETS}\nrules: {{files: [core_test.yml]}}")
+
+    assert mistake.endswith("core_test.yml; tests (`*_test.yml`) are left out")
+
+
 @pytest.mark.parametrize("pattern", ["", "/", ".", "**x", "a" * 5000, "*/" * 500])
 def test_what_is_no_pattern_of_files_is_a_mistake_at_its_place(folder: Path, pattern: str) -> None:
     (mistake,) = mistakes(folder, f"{SECRETS}\nrules: {{files: ['{pattern}']}}")

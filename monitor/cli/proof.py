@@ -84,7 +84,8 @@ def explain(
     key = loaded.hash_key() if loaded is not None else b"explain"
     events = parse.delivery(body, time.time(), functools.partial(pseudonyms.recipient, key))
     if all(isinstance(event, Unparsed) for event in events):
-        _fail("there is no event in it: a webhook body as Meta posts it is wanted", WRONG)
+        why = _not_json(body) or "there is no event in it"
+        _fail(f"{event_file.name}: {why}: a webhook body as Meta posts it is wanted", WRONG)
     told = Backtest(settings, functools.partial(pseudonyms.recipient, key), None)
     now = time.time() if is_now or since is not None else max(event.occurred_at for event in events)
     if since is not None and loaded is not None:
@@ -171,6 +172,17 @@ def _acted(facts: Iterable[Fact]) -> Iterator[tuple[str, actions.Action]]:
     for fact in facts:
         yield from ((ENFORCE, action) for action in fact.actions)
         yield from ((SHADOW, action) for action in fact.shadowed)
+
+
+def _not_json(body: bytes) -> str:
+    """Return why a body is no JSON and where, empty where it is some."""
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        return f"not JSON at line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return ""
 
 
 def _rules(files: tuple[Path, ...], loaded: Loaded | None) -> RuleSet:
