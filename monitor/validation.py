@@ -5,11 +5,20 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import pydantic
 
+from monitor import document
 from monitor.document import Document, Mistake, Mistaken
 
 MISTAKES_MOST = 100  # of a file are told one by one: nobody reads thousands, and each takes its time
+_WANTED = {
+    "tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping", "string_type": "a text",
+    "bool_type": "true or false", "bool_parsing": "true or false", "int_type": "a whole number",
+    "int_parsing": "a whole number", "int_parsing_size": "a whole number", "int_from_float": "a whole number",
+    "float_type": "a number", "float_parsing": "a number",
+    "byte_size": "a size, as 64MiB", "byte_size_unit": "a size, as 64MiB",
+}  # fmt: skip
 
 
 def validated(model: type[pydantic.BaseModel], read: Document) -> Any:
@@ -24,6 +33,7 @@ def validated(model: type[pydantic.BaseModel], read: Document) -> Any:
 def _mistakes(model: type[pydantic.BaseModel], read: Document, details: Sequence[Any]) -> list[Mistake]:
     """Write pydantic's errors for people; of the branches of a union only the nearest one speaks."""
     found: dict[tuple[str | int, ...], Mistake] = {}
+    is_silent = _is_silent(model)
     for number, detail in enumerate(details):
         path = _written(read.value, detail["loc"])
         while path and path not in read.places and path[:-1] not in read.places:
@@ -34,13 +44,18 @@ def _mistakes(model: type[pydantic.BaseModel], read: Document, details: Sequence
         message = _message(model, detail)
         if path not in found or detail["type"] == "extra_forbidden":
             found[path] = read.mistake(path, message)
+            if is_silent and path and ":" in str(path[-1]):  # in { } a blank makes the difference: {password:hunter2}
+                told = f"{message}; is a blank missing after a colon?"
+                found[path] = msgspec.structs.replace(found[path], path=document.dotted(path[:-1]), message=told)
     return list(found.values())
 
 
 def _written(value: Any, location: Iterable[str | int]) -> tuple[str | int, ...]:
-    """Return the path as it stands in the file: a single item may stand for a list of one."""
+    """Return the path as it stands in the file: a single item may stand for a list of one, or a word for a mapping."""
     path: list[str | int] = []
     for part in location:
+        if not isinstance(value, dict | list):
+            break
         if not _is_written(part) or (isinstance(part, int) and not isinstance(value, list)):
             continue
         path.append(part)
@@ -62,17 +77,43 @@ def _message(model: type[pydantic.BaseModel], detail: Any) -> str:
     if kind == "extra_forbidden":
         allowed = _allowed_keys(model, tuple(part for part in detail["loc"][:-1] if _is_written(part)))
         return with_guess("unknown key", str(detail["loc"][-1]), allowed)
-    if kind == "literal_error":
-        return with_guess(f"not allowed: {plain(given)}", str(given), _quoted(context["expected"]))
+    shown = "" if _is_silent(model) and not isinstance(given, float | int) else plain(given)
+    if kind == "literal_error":  # where a role is wanted somebody may write a password, and of digits only
+        told = "not allowed" if _is_silent(model) else f"not allowed: {shown}"
+        return with_guess(told, str(given), _quoted(context["expected"]))
     if kind == "value_error":
         return str(context["error"])
     if kind == "missing":
         return "required, but missing"
     if kind == "string_pattern_mismatch":
-        return f"{plain(given)} must fulfil {context['pattern']}"
-    # Of a whole file nothing is shown: it may be one that only we may read.
-    shown = plain(given) if detail["loc"] or given is None else f"a {type(given).__name__}"
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}"
+        return f"{shown} must fulfil {context['pattern']}".strip()
+    if kind in _WANTED:
+        return f"must be {_WANTED[kind]}, got {_kind(given)}"
+    if kind == "model_type":
+        keys = _allowed_keys(model, tuple(part for part in detail["loc"] if _is_written(part)))
+        return f"must be a mapping with the keys {', '.join(keys)}, got {_kind(given)}"
+    told = f"{detail['msg'][0].lower()}{detail['msg'][1:]}".replace("input should be", "must be")
+    return f"{told}, got {shown}" if shown else told
+
+
+def _is_silent(model: type[pydantic.BaseModel]) -> bool:
+    """Say whether nothing is repeated of what was written: secrets may stand there, also where they do not belong."""
+    return bool(model.model_config.get("hide_input_in_errors"))
+
+
+def _kind(given: Any) -> str:
+    match given:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+    return "a mapping"
 
 
 def with_guess(what: str, given: str, allowed: Sequence[str]) -> str:
@@ -92,7 +133,11 @@ def _allowed_keys(model: type[pydantic.BaseModel], path: tuple[str | int, ...]) 
     here: Any = schema
     for part in path:
         here = _resolve(schema, here)
-        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, here)
+        if isinstance(part, int):
+            here = here.get("items", {})
+        else:  # of a mapping with names of one's own all values are alike
+            alike = [*here.get("patternProperties", {}).values(), here.get("additionalProperties") or here]
+            here = here.get("properties", {}).get(part, alike[0])
     return list(_resolve(schema, here).get("properties", {}))
 
 

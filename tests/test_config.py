@@ -172,7 +172,7 @@ def test_what_is_no_rules_file_is_not_looked_into(folder: Path, name: str, told:
 def test_a_file_that_is_something_else_as_a_whole_is_not_shown(folder: Path) -> None:
     (mistake,) = mistakes(folder, "root-hash-of-another-file")
 
-    assert mistake.startswith("monitor.yml:1:1: input should be a valid dictionary")
+    assert mistake.startswith("monitor.yml:1:1: must be a mapping with the keys webhook, ")
     assert "root-hash" not in mistake
 
 
@@ -226,7 +226,7 @@ def test_a_short_hash_key_is_a_warning_and_a_missing_one_a_mistake(folder: Path)
     ("section", "said"),
     [
         ("messages: {time_to_live: {marketting: 1h}}", "did you mean marketing?"),
-        ("messages: {time_to_live: {utility: 0s}}", "messages.time_to_live.utility: input should be greater than 0"),
+        ("messages: {time_to_live: {utility: 0s}}", "messages.time_to_live.utility: must be greater than 0"),
         ("messages: {buffer: soon}", "not a duration"),
         ("campaigns: {callback_path: '$.['}", "not a JSON path (RFC 9535)"),
         ("campaigns: {callback_path: '$[?@.a==1e999]'}", "not a JSON path (RFC 9535)"),
