@@ -365,7 +365,7 @@ class App:
 
 
 def build(loaded: Loaded, path: Any) -> App:
-    """Open the store and wire every part; raise StoreInUseError where the store can't be had."""
+    """Open the store and wire every part; StoreInUseError where it can't be had, ValueError for what can't be made."""
     config = loaded.config
     store = open_store(loaded.store_path, destinations.names(config)[0])
     store.room.keep_free_bytes = config.store.keep_free

@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from monitor import files
 from monitor.web_file import TlsServer
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -22,6 +23,8 @@ def context(tls: TlsServer, directory: Path) -> ssl.SSLContext:
     if tls.prefer_server_cipher_suites:
         made.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
+        for file in _named(tls, directory):
+            files.content(file, files.CERTIFICATES_MOST)  # OpenSSL waits for a pipe
         made.load_cert_chain(directory / tls.cert_file, directory / tls.key_file, password=_nobody_to_ask)
         if tls.client_ca_file is not None:
             made.load_verify_locations(directory / tls.client_ca_file)
@@ -36,13 +39,16 @@ def context(tls: TlsServer, directory: Path) -> ssl.SSLContext:
 
 def stamp(tls: TlsServer | None, directory: Path) -> tuple[tuple[int, int, int], ...]:
     """Return what changes when a file of it is written anew or put in another's place; a missing one is (0, 0, 0)."""
-    files = [] if tls is None else [tls.cert_file, tls.key_file, *filter(None, [tls.client_ca_file])]
-    return tuple(_stamp(directory / file) for file in files)
+    return () if tls is None else tuple(map(_stamp, _named(tls, directory)))
 
 
 def names(certificate: dict[str, Any] | None) -> frozenset[str]:
     """Return the subject alternative names of a certificate as `ssl` gives it."""
     return frozenset(str(value) for _, value in (certificate or {}).get("subjectAltName", ()))
+
+
+def _named(tls: TlsServer, directory: Path) -> list[Path]:
+    return [directory / file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file is not None]
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

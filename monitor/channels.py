@@ -1,8 +1,6 @@
 """HTTP towards one target: its identity, TLS, proxy and deadline, over connections that are kept."""
 
 import asyncio
-import base64
-import ssl
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from monitor import __version__, dialing, logs
+from monitor import dialing, identity, logs
 from monitor.networks import Network
 from monitor.targets import HttpOptions
 
@@ -22,7 +20,6 @@ REREAD_SECONDS = 10.0  # how long credentials from a file are kept: tokens that 
 # What trying again can't mend: the request itself is refused. 401, 403 and 404 are a deployment's passing states.
 _PERMANENT = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422, 431, 501})
 _RETRY_AFTER_MOST_SECONDS = 3600.0
-_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
 
 class SendError(Exception):
@@ -42,8 +39,8 @@ class Channel:
         self._options = options
         self._directory = directory
         self._deny = deny
-        self._tls = tls(options, directory)
-        self._headers = headers(options, directory)
+        self._tls = identity.tls(options.tls_config, directory)
+        self._headers = identity.headers(options, directory)
         self._read_at = 0.0
         self._session: aiohttp.ClientSession | None = None
 
@@ -97,7 +94,7 @@ class Channel:
         if now - self._read_at > REREAD_SECONDS:
             self._read_at = now
             try:
-                self._headers = headers(self._options, self._directory)
+                self._headers = identity.headers(self._options, self._directory)
             except ValueError as error:
                 logs.get().warning("credentials_not_read", name=self._options.name, reason=str(error))
         return self._headers
@@ -110,47 +107,6 @@ class Channel:
                 skip_auto_headers=("Accept",),
             )  # fmt: skip
         return self._session
-
-
-def headers(options: HttpOptions, directory: Path) -> dict[str, str]:
-    """Return who we are and whom we act for; raise ValueError where a file of it can't be read."""
-    made = {"User-Agent": f"whatsapp-monitor/{__version__}", "Accept-Encoding": "identity"}
-    for name, header in options.http_headers.items():
-        told = [*header.values, *(one.reveal() for one in header.secrets)]
-        told += [_text(directory, file) for file in header.files]
-        made[name] = ", ".join(told)
-    if options.basic_auth is not None:
-        basic = options.basic_auth
-        username = basic.username or _text(directory, basic.username_file)
-        password = basic.password.reveal() if basic.password else _text(directory, basic.password_file)
-        made["Authorization"] = f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
-    if options.authorization is not None:
-        own = options.authorization
-        credentials = own.credentials.reveal() if own.credentials else _text(directory, own.credentials_file)
-        made["Authorization"] = f"{own.type} {credentials}"
-    return made
-
-
-def tls(options: HttpOptions, directory: Path) -> ssl.SSLContext | bool:
-    """Return how a target proves who it is, and we to it; raise ValueError where a file of it can't be read."""
-    asked = options.tls_config
-    if asked is None:
-        return True
-    try:
-        context = ssl.create_default_context(cafile=None if asked.ca_file is None else str(directory / asked.ca_file))
-        if asked.cert_file is not None:
-            key = None if asked.key_file is None else str(directory / asked.key_file)
-            context.load_cert_chain(str(directory / asked.cert_file), key)
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"tls_config can't be used: {error}") from None
-    if asked.min_version is not None:
-        context.minimum_version = _VERSIONS[asked.min_version]
-    if asked.max_version is not None:
-        context.maximum_version = _VERSIONS[asked.max_version]
-    if asked.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def proxy_of(options: HttpOptions, url: str) -> str | None:
@@ -166,13 +122,6 @@ def proxy_of(options: HttpOptions, url: str) -> str | None:
 
 def _connect_headers(options: HttpOptions) -> dict[str, str]:
     return {name: ", ".join(one.reveal() for one in told) for name, told in options.proxy_connect_header.items()}
-
-
-def _text(directory: Path, file: str | None) -> str:
-    try:
-        return "" if file is None else (directory / file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} can't be read: {error}") from None
 
 
 def _retry_after(value: str) -> float | None:

@@ -39,6 +39,7 @@ _READ_VARIABLE = "\ue000\ue000\\1\ue001".encode()
 _VARIABLE = re.compile("\ue000\ue000([A-Za-z_][A-Za-z0-9_]*)\ue001")
 _SHORT_SECRET = 16
 RULES_SUFFIXES = (".yml", ".yaml")
+HASH_KEY = "hash.key"  # beside the store
 HASH_KEY_MOST = 64  # bytes that BLAKE2 takes
 
 
@@ -88,7 +89,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     def hash_keys(self) -> tuple[bytes, ...]:
         """Return the keys for keyed hashes, the one in force first; made beside the store at the first use."""
-        found = self.hash_secrets or secrets.kept(self.store_path.with_name("hash.key"))
+        found = self.hash_secrets or secrets.kept(self.store_path.with_name(HASH_KEY))
         return tuple(secret.reveal().encode()[:HASH_KEY_MOST] for secret in found)
 
     def hash_key(self) -> bytes:
@@ -129,6 +130,9 @@ def load(
     rules = _rules(read, config, directory, mistakes, reader)
     mistakes.extend(_unknown_webhooks(config, rules.rule_set))
     mistakes.extend(read.mistake(path, told) for path, told in target_checks.faults(config, directory))
+    store_path = (directory / config.store.url.removeprefix("sqlite:///")).resolve()
+    if not config.privacy.keys and config.privacy.keys_file is None:
+        mistakes.extend(_of_made_key(read, store_path.with_name(HASH_KEY)))
     if mistakes:
         raise Mistaken(mistakes)
     short_secrets = _short(read, ("webhook", "app_secrets"), app_secrets, "; Meta's app secrets have 32")
@@ -139,7 +143,7 @@ def load(
         app_secrets=app_secrets,
         verify_tokens=verify_tokens,
         granted=granted,
-        store_path=(directory / config.store.url.removeprefix("sqlite:///")).resolve(),
+        store_path=store_path,
         directory=directory,
         hash_secrets=hash_secrets,
         warnings=(*short_secrets, *short_keys, *_forgetful(read, config, rules.rule_set), *rules.warnings),
@@ -186,6 +190,15 @@ def _gathered(
     if is_needed and not found and file is None:
         mistakes.append(read.mistake(where, f"required: at least one, here or in {where[-1]}_file"))
     return found
+
+
+def _of_made_key(read: Document, path: Path) -> Iterator[Mistake]:
+    """Yield what is wrong with the key of the hashes that was made beside the store, if one was."""
+    try:
+        if path.exists():
+            secrets.from_file(path)
+    except (OSError, ValueError) as error:
+        yield read.mistake(("privacy", "keys"), f"{error}; where it is lost, removing it begins with a new key")
 
 
 def _tokens(
@@ -325,9 +338,12 @@ def _with_variables(read: Document, environment: Mapping[str, str], mistakes: li
             return value
 
         def look_up(found: re.Match[str]) -> str:
-            if found[1] not in environment:
-                mistakes.append(read.mistake(path, f"the environment variable {found[1]} is not set"))
-            return environment.get(found[1], f"${{{found[1]}}}")
+            text = environment.get(found[1])
+            if text is None or document.SURROGATE.search(text):  # bytes that are no UTF-8 stand as halves of pairs
+                told = "is not set" if text is None else "is not UTF-8"
+                mistakes.append(read.mistake(path, f"the environment variable {found[1]} {told}"))
+                return f"${{{found[1]}}}"
+            return text
 
         return _VARIABLE.sub(look_up, value)
 

@@ -22,7 +22,7 @@ _FLOAT = re.compile(
     r"[-+]?(?:(?:\.[0-9]{1,18}|[0-9]{1,18}\.[0-9]{0,18})(?:[eE][-+]?[0-9]{1,2})?|[0-9]{1,18}[eE][-+]?[0-9]{1,2})",
     re.ASCII,
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS: dict[str, bool | None] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
     "null": None, "Null": None, "NULL": None, "~": None, "": None,
@@ -194,7 +194,7 @@ class _Reader:
         return self._mapping(path, depth)
 
     def _check(self, event: Any) -> None:
-        if not event.value.isascii() and _SURROGATE.search(event.value):
+        if not event.value.isascii() and SURROGATE.search(event.value):
             self._stop(event, "half of a surrogate pair is no text")
         if "\0" in event.value:
             self._stop(event, "a NUL is no text")

@@ -31,7 +31,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}"
 _READS = frozenset({"GET", "HEAD"})
 _HARMLESS = frozenset({"/v1/events/seen", "/search", "/login", "/logout"})  # written to, and nothing is changed
 _GRAVE = frozenset({"/-/reload", "/v1/people/forget"})
-_LINE = re.compile(rf"(?:({NAME})\s+)?(?:sha256:([0-9a-fA-F]{{64}})|(\S+))")
+_LINE = re.compile(rf"(?:({NAME})\s+)?(?:sha256:([0-9a-fA-F]{{64}})|((?!(?i:sha256:))\S+))")
 
 
 def needed(method: str, path: str) -> Role:

@@ -5,7 +5,7 @@ import secrets as randomness
 from pathlib import Path
 from typing import Any
 
-FILE_MOST = 64 * 1024  # bytes of a file of secrets
+from monitor import files
 
 
 class Secret:
@@ -45,30 +45,28 @@ def validated(value: Any) -> Secret:
 
 def from_file(path: Path) -> tuple[Secret, ...]:
     """Return the secrets of a file, one a line; raise ValueError where there are none or it can't be read."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(FILE_MOST + 1)
-        if len(text) > FILE_MOST:
-            raise ValueError(f"{path} is longer than {FILE_MOST} bytes")
-        lines = text.decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read: {error}") from None
-    found = tuple(Secret(line.strip()) for line in lines if line.strip())
+    found = tuple(Secret(line.strip()) for line in files.text(path).splitlines() if line.strip())
     if not found:
         raise ValueError(f"{path} holds no secret")
     return found
 
 
 def kept(path: Path) -> tuple[Secret, ...]:
-    """Return the keys in a file that only we may read, making one of 32 random bytes where there is no file."""
+    """Return the keys in a file that only we may read, making one of 32 random bytes where there is no file.
+
+    Raise ValueError where they can't be read, or none be made.
+    """
     if path.exists():
         return from_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = randomness.token_hex(32)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, made.encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, made.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise ValueError(f"{path} can't be made: {error.strerror}") from None
     return (Secret(made),)

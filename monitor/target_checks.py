@@ -7,10 +7,21 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from monitor import networks, services
+from monitor import files, identity, networks, secrets, services
 from monitor.networks import Network
+from monitor.secrets import Secret
 from monitor.sections import Config
-from monitor.targets import Notifier, Slack, WebhookTarget, checked_url, is_signing_secret
+from monitor.targets import (
+    Authorization,
+    BasicAuth,
+    Header,
+    Notifier,
+    Slack,
+    TlsConfig,
+    WebhookTarget,
+    checked_url,
+    is_signing_secret,
+)
 
 Place = tuple[str | int, ...]
 
@@ -26,7 +37,7 @@ def faults(config: Config, directory: Path) -> Iterator[tuple[Place, str]]:
     for place, section in _sections(config, ()):
         yield from _of_files(place, section, directory)
         yield from _of_addresses(place, section, deny)
-        yield from _of_secrets(place, section, deny)
+        yield from _of_secrets(place, section, directory, deny)
     counted = Counter(named.values())
     for own, name in named.items():
         if counted[name] > 1 and own[0] == "alerts":
@@ -50,8 +61,14 @@ def _sections(section: pydantic.BaseModel, place: Place) -> Iterator[tuple[Place
 
 
 def _of_files(place: Place, section: pydantic.BaseModel, directory: Path) -> Iterator[tuple[Place, str]]:
-    """Yield the files of targets that can't be read; those of other sections are read where they are used."""
+    """Yield the files of targets that can't be used; those of other sections are read where they are used."""
     if not place or place[0] not in {"alerts", "forward"}:
+        return
+    if isinstance(section, TlsConfig):
+        try:
+            identity.tls(section, directory)
+        except ValueError as error:
+            yield place, str(error)
         return
     for name in type(section).model_fields:
         value = getattr(section, name)
@@ -61,35 +78,63 @@ def _of_files(place: Place, section: pydantic.BaseModel, directory: Path) -> Ite
             found = [((*place, name), value)] if name.endswith("_file") and value is not None else []
         for where, file in found:
             try:
-                (directory / file).read_bytes()
-            except OSError as error:
-                yield where, f"{directory / file} can't be read: {error.strerror}"
+                _read(section, directory / file)
+            except ValueError as error:
+                yield where, str(error)
+
+
+def _read(section: pydantic.BaseModel, file: Path) -> None:
+    match section:
+        case Header() | Authorization():
+            identity.header(file)
+        case BasicAuth():
+            files.text(file)
+        case _:
+            secrets.from_file(file)
 
 
 def _of_addresses(place: Place, section: pydantic.BaseModel, deny: tuple[Network, ...]) -> Iterator[tuple[Place, str]]:
-    for name in ("url", "proxy_url"):
+    for name in ("url", "proxy_url", "endpoint"):
         value = getattr(section, name, None)
         if isinstance(value, str) and (told := _forbidden(value, deny)):
             yield (*place, name), told
 
 
-def _of_secrets(place: Place, section: pydantic.BaseModel, deny: tuple[Network, ...]) -> Iterator[tuple[Place, str]]:
+def _of_secrets(
+    place: Place, section: pydantic.BaseModel, directory: Path, deny: tuple[Network, ...]
+) -> Iterator[tuple[Place, str]]:
     """Yield what is wrong with secrets that have a form, without repeating them."""
     match section:
-        case Slack(api_url=secret) if secret is not None:
-            try:
-                told = _forbidden(checked_url(secret.reveal()), deny)
-            except ValueError as error:
-                told = str(error)
-            if told:
-                yield (*place, "api_url"), told
-        case WebhookTarget(secret=secret) if secret is not None and not is_signing_secret(secret.reveal()):
-            yield (*place, "secret"), "must be whsec_ and at least 24 bytes in base64"
-        case Notifier(url=secret) if secret is not None:
-            try:
+        case Slack():
+            name = "api_url"
+        case WebhookTarget():
+            name = "secret"
+        case Notifier():
+            name = "url"
+        case _:
+            return
+    value, file = getattr(section, name), getattr(section, f"{name}_file")
+    try:
+        secret = value if file is None else secrets.from_file(directory / file)[0]
+    except ValueError:  # told as a file that can't be used
+        return
+    told = "" if secret is None else _malformed(section, secret, deny)
+    if told:
+        yield (*place, name if file is None else f"{name}_file"), told
+
+
+def _malformed(section: Slack | WebhookTarget | Notifier, secret: Secret, deny: tuple[Network, ...]) -> str:
+    try:
+        match section:
+            case Slack():
+                return _forbidden(checked_url(secret.reveal()), deny)
+            case WebhookTarget():
+                return "" if is_signing_secret(secret.reveal()) else "must be whsec_ and at least 24 bytes in base64"
+            case Notifier():
                 services.made(secret.reveal())
-            except ValueError as error:
-                yield (*place, "url"), str(error)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _forbidden(url: str, deny: tuple[Network, ...]) -> str:

@@ -1,6 +1,7 @@
 """Where things are sent to, as the configuration writes it; options of HTTP are named as in Prometheus' http_config."""
 
 import base64
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62
 HeaderName = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 Severity = Literal["critical", "warning", "info"]
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+_NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # would end it, or begin another one
+_NO_URL = re.compile(r"[\x00-\x20\x7f]")
 # What we set ourselves, or what says how the body is framed.
 _OUR_HEADERS = frozenset(
     {"authorization", "host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent",
@@ -27,16 +30,33 @@ _OUR_HEADERS = frozenset(
 
 
 def checked_url(value: str) -> str:
-    """Return an address of HTTP; raise ValueError for another scheme, no host, or credentials in it."""
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// URL with a host")
+    """Return an address of HTTP; raise ValueError for another scheme, no host, no such port, or credentials in it."""
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # which repeats what stands where a port should, perhaps a password
+        is_one = False
+    if not is_one or _NO_URL.search(value):
+        raise ValueError("must be an http:// or https:// URL with a host and, if any, a port up to 65535")
     if parts.username or parts.password:
         raise ValueError("must not hold credentials; use basic_auth or authorization")
     return value
 
 
+def is_header(value: str) -> bool:
+    """Say whether a header can hold a text."""
+    return _NO_HEADER.search(value) is None
+
+
+def _header(value: str | Secret) -> str | Secret:
+    if not is_header(value.reveal() if isinstance(value, Secret) else value):
+        raise ValueError("must hold no line break and no other control character")
+    return value
+
+
 HttpUrl = Annotated[str, pydantic.AfterValidator(checked_url)]
+HeaderValue = Annotated[str, pydantic.AfterValidator(_header)]
+HeaderSecret = Annotated[SecretValue, pydantic.AfterValidator(_header)]
 
 
 def is_signing_secret(value: str) -> bool:
@@ -75,8 +95,8 @@ class BasicAuth(Strict):
 class Authorization(Strict):
     """The Authorization header."""
 
-    type: str = "Bearer"
-    credentials: SecretValue | None = None
+    type: HeaderValue = "Bearer"
+    credentials: HeaderSecret | None = None
     credentials_file: str | None = None
 
     @pydantic.model_validator(mode="after")
@@ -96,12 +116,20 @@ class TlsConfig(Strict):
     max_version: Literal["TLS12", "TLS13"] | None = None
     insecure_skip_verify: bool = False
 
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> "TlsConfig":
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file needs cert_file")
+        if (self.min_version, self.max_version) == ("TLS13", "TLS12"):
+            raise ValueError("min_version must not be above max_version")
+        return self
+
 
 class Header(Strict):
     """A further header's values: plain, secret, or from files; all of them are sent."""
 
-    values: tuple[str, ...] = ()
-    secrets: tuple[SecretValue, ...] = ()
+    values: tuple[HeaderValue, ...] = ()
+    secrets: tuple[HeaderSecret, ...] = ()
     files: tuple[str, ...] = ()
 
 
@@ -118,7 +146,7 @@ class HttpOptions(Strict):
     proxy_url: HttpUrl | None = None
     no_proxy: str = ""
     proxy_from_environment: bool = False
-    proxy_connect_header: dict[HeaderName, tuple[SecretValue, ...]] = {}
+    proxy_connect_header: dict[HeaderName, tuple[HeaderSecret, ...]] = {}
 
     @pydantic.model_validator(mode="after")
     def _is_plain(self) -> "HttpOptions":

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+import bcrypt
 import pydantic
 
 from monitor import document, roles, validation
@@ -24,6 +25,10 @@ def _hash(value: Secret) -> Secret:
         raise ValueError("must be a bcrypt hash, as `htpasswd -nBC 10 NAME` prints it")
     if not 4 <= int(found[1]) <= COST_MOST:
         raise ValueError(f"its cost must be between 4 and {COST_MOST}")
+    try:
+        bcrypt.checkpw(b"", f"$2b$04${value.reveal()[7:]}".encode())  # what is wrong is so at the least cost, too
+    except ValueError:
+        raise ValueError("must be a bcrypt hash as it was printed: its salt can't be read") from None
     return value
 
 
@@ -54,6 +59,8 @@ class TlsServer(Strict):
             raise ValueError("client_ca_file and a client_auth_type that verifies belong together")
         if self.client_allowed_sans and self.client_auth_type != "RequireAndVerifyClientCert":
             raise ValueError("client_allowed_sans needs client_auth_type RequireAndVerifyClientCert")
+        if (self.min_version, self.max_version) == ("TLS13", "TLS12"):
+            raise ValueError("min_version must not be above max_version")
         return self
 
     def openssl_ciphers(self) -> str:

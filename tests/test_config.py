@@ -324,7 +324,37 @@ def test_a_rule_s_webhook_is_one_that_is_configured(folder: Path) -> None:
 def test_a_file_of_secrets_without_end_is_a_mistake(folder: Path) -> None:
     (mistake,) = mistakes(folder, "webhook: {app_secrets_file: /dev/zero, verify_tokens: [t]}")
 
-    assert mistake == "monitor.yml:1:11: webhook.app_secrets_file: /dev/zero is longer than 65536 bytes"
+    assert mistake == "monitor.yml:1:11: webhook.app_secrets_file: /dev/zero is no file"
+
+
+def test_the_key_that_was_made_beside_the_store_is_a_mistake_where_it_is_lost(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "hash.key").touch()
+
+    (empty,) = mistakes(folder, f"{SECRETS}\nprivacy: {{}}")
+    load(folder, f"{SECRETS}\nprivacy: {{keys: [a-key-of-our-own-0123]}}")
+    (folder / "data" / "hash.key").unlink()
+    (folder / "data" / "hash.key").mkdir()
+    (directory,) = mistakes(folder, f"{SECRETS}\nprivacy: {{}}")
+
+    assert empty.startswith("monitor.yml:2:1: privacy.keys: data/hash.key holds no secret")
+    assert directory.startswith("monitor.yml:2:1: privacy.keys: data/hash.key is no file")
+
+
+def test_a_variable_that_is_no_utf_8_is_a_mistake_at_its_place(folder: Path) -> None:
+    text = "webhook: {app_secrets: [${SECRET}], verify_tokens: [t]}"
+
+    assert mistakes(folder, text, SECRET="0123456789abcdef\udcff") == [
+        "monitor.yml:1:25: webhook.app_secrets[0]: the environment variable SECRET is not UTF-8"
+    ]
+
+
+@pytest.mark.parametrize("line", ["sha256:abcd", f"bob sha256:{'a' * 63}", f"SHA256:{'a' * 63}", f"sha256:{'g' * 64}"])
+def test_what_should_be_a_digest_and_is_none_is_no_token(folder: Path, line: str) -> None:
+    (mistake,) = mistakes(folder, f"{SECRETS}\nweb: {{operator_tokens: ['{line}']}}")
+
+    assert mistake.startswith("monitor.yml:2:7: web.operator_tokens: must be TOKEN or NAME TOKEN")
+    assert line not in mistake
 
 
 def test_each_file_of_secrets_that_is_gone_is_a_mistake_at_its_place(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What stands in the files that a configuration names, and in the configuration as a file."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_campaigns_are_named_by_what_is_written_and_nothing_else(tmp_path: Path,
 
 
 def test_meta_s_listener_has_no_users(tmp_path: Path) -> None:
-    users = f"basic_auth_users: {{ann: $2b$10${'a' * 53}}}"
+    users = f"basic_auth_users: {{ann: $2b$10${'e' * 53}}}"
 
     assert mistake_of_entrance(tmp_path, users, is_meta_s=True) == Mistake(
         str(tmp_path / "entrance.yml"), 0, 0, "basic_auth_users", "Meta signs its webhooks, and knows none"
@@ -111,6 +112,16 @@ def test_a_certificate_that_cannot_be_used_is_a_mistake_of_the_listener_s_file(t
     assert (mistake.file, mistake.line, mistake.column) == (str(tmp_path / "entrance.yml"), 0, 0)
     assert mistake.path == "tls_server_config"
     assert mistake.message.startswith("can't be used: ")
+
+
+def test_no_certificate_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    pipe = mistake_of_entrance(tmp_path, "tls_server_config: {cert_file: pipe, key_file: pipe}", is_meta_s=False)
+    empty = mistake_of_entrance(tmp_path, "tls_server_config: {cert_file: '', key_file: ''}", is_meta_s=False)
+
+    assert pipe.message == f"can't be used: {tmp_path}/pipe is no file"
+    assert empty.message == f"can't be used: {tmp_path} is no file"
 
 
 def test_the_files_of_a_listener_stand_beside_its_own(tmp_path: Path) -> None:

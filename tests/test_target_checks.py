@@ -1,5 +1,6 @@
 """What a configuration may not say of whom it sends to."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def mistakes(directory: Path, **sections: Any) -> list[str]:
         **sections,
     }  # fmt: skip
     path = directory / "monitor.yml"
+    (directory / "here").write_text("hunter2")
     path.write_text(yaml.safe_dump(text))
     with pytest.raises(Mistaken) as caught:
         config.load(path)
@@ -44,6 +46,13 @@ def mistakes(directory: Path, **sections: Any) -> list[str]:
         ({"apprise": [{"url": "whatsapp://token@100/15551234567"}]}, "can't travel by WhatsApp"),
         ({"apprise": [{"url": "nosuch://x"}]}, "apprise knows no service nosuch://"),
         ({"apprise": [{"url": "nothing"}]}, "must be a URL as apprise writes them"),
+        ({"webhooks": [{"url": "http://a:99999/x"}]}, "alerts.webhooks[0].url: must be an http:// or https:// URL"),
+        ({"webhooks": [{"url": "http://u:hunter2"}]}, "alerts.webhooks[0].url: must be an http:// or https:// URL"),
+        ({"webhooks": [{"url": "http://a b/x"}]}, "alerts.webhooks[0].url: must be an http:// or https:// URL"),
+        ({"webhooks": [{"url": "http://[::1/x"}]}, "alerts.webhooks[0].url: must be an http:// or https:// URL"),
+        ({"webhooks": [{"url": "http://a", "secret_file": "here"}]}, "alerts.webhooks[0].secret_file: must be whsec_"),
+        ({"slack": [{"api_url_file": "here"}]}, "alerts.slack[0].api_url_file: must be an http"),
+        ({"apprise": [{"url_file": "here"}]}, "alerts.apprise[0].url_file: must be a URL as apprise writes them"),
         (
             {"slack": [{"name": "a", "api_url": "http://a"}], "webhooks": [{"name": "a", "url": "http://a"}]},
             "another destination has the name a too",
@@ -56,6 +65,47 @@ def test_a_destination_that_can_not_be_is_a_mistake_with_its_place(
     found = mistakes(tmp_path, alerts=alerts)
 
     assert any(told in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"tls_config": {"cert_file": "here"}}, "forward[0].tls_config: DIRECTORY/here can't be used with a key in"),
+        ({"tls_config": {"ca_file": "here"}}, "forward[0].tls_config: DIRECTORY/here holds no certificate in PEM"),
+        ({"tls_config": {"ca_file": "pipe"}}, "forward[0].tls_config: DIRECTORY/pipe is no file"),
+        ({"tls_config": {"ca_file": "gone"}}, "forward[0].tls_config: DIRECTORY/gone can't be read: No such file"),
+        ({"tls_config": {"key_file": "here"}}, "forward[0].tls_config: key_file needs cert_file"),
+        ({"tls_config": {"min_version": "TLS13", "max_version": "TLS12"}}, "forward[0].tls_config: min_version must"),
+        ({"http_headers": {"X-A": {"values": ["a\nb"]}}}, "forward[0].http_headers.X-A.values[0]: must hold no line"),
+        ({"http_headers": {"X-A": {"secrets": ["a\rb"]}}}, "forward[0].http_headers.X-A.secrets[0]: must hold no line"),
+        ({"http_headers": {"X-A": {"files": ["lines"]}}}, "http_headers.X-A.files[0]: DIRECTORY/lines holds a line"),
+        ({"authorization": {"type": "a\nb"}}, "forward[0].authorization.type: must hold no line break"),
+        ({"authorization": {"credentials_file": "pipe"}}, "authorization.credentials_file: DIRECTORY/pipe is no file"),
+        ({"authorization": {"credentials_file": "long"}}, "DIRECTORY/long is longer than 65536 bytes"),
+        ({"authorization": {"credentials_file": "bytes"}}, "credentials_file: DIRECTORY/bytes is not UTF-8"),
+        ({"basic_auth": {"username": "a", "password_file": "."}}, "basic_auth.password_file: DIRECTORY is no file"),
+        (
+            {"proxy_url": "http://p", "proxy_connect_header": {"X-A": ["a\nb"]}},
+            "forward[0].proxy_connect_header.X-A[0]: must hold no line break",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_be_made_of_a_target_s_options_is_tried(tmp_path: Path, more: dict[str, Any], told: str) -> None:
+    (tmp_path / "lines").write_text("hunter2\nhunter2")
+    (tmp_path / "long").write_text("a" * 65_537)
+    (tmp_path / "bytes").write_bytes(b"hunter2\xff")
+    os.mkfifo(tmp_path / "pipe")
+
+    (found,) = mistakes(tmp_path, forward=[{"name": "app", "url": "https://a", **more}])
+
+    assert told in found.replace(str(tmp_path), "DIRECTORY")
+    assert "hunter2" not in found
+
+
+def test_a_collector_in_a_denied_network_is_a_mistake(tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, tracing={"endpoint": "http://169.254.169.254:4318"})
+
+    assert found.startswith("tracing.endpoint: lies in 169.254.0.0/16")
 
 
 def test_a_secret_that_is_wrong_is_not_repeated(tmp_path: Path) -> None:

@@ -148,6 +148,8 @@ def test_users_are_viewers_unless_it_is_said_otherwise(tmp_path: Path) -> None:
         (USERS, "web: {users: {anne: admin}}\n", ": web.users.anne: --web.config.file has no user"),
         ("basic_auth_users: {ann: secret-word}\n", "", "web.yml:1:20: basic_auth_users.ann: must be a bcrypt hash"),
         (f"basic_auth_users: {{ann: '$2b$31${'a' * 53}'}}\n", "", "its cost must be between 4 and 15"),
+        (f"basic_auth_users: {{ann: '{HASHES['ann'][:28]}z{HASHES['ann'][29:]}'}}\n", "", "its salt can't be read"),
+        ("tls_server_config: {cert_file: a, key_file: b, min_version: TLS13, max_version: TLS12}\n", "", "min_version"),
         (f"basic_auth_users: {{'ann lee': '{HASHES['ann']}'}}\n", "", "names are of letters, digits"),
         ("basic_auth_user: {}\n", "", "did you mean basic_auth_users?"),
         ("tls_server_config: {cert_file: a.pem}\n", "", "tls_server_config.key_file: required"),

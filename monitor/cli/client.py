@@ -12,7 +12,7 @@ from urllib.parse import quote
 import click
 import httpx2
 
-from monitor import channels
+from monitor import channels, identity
 from monitor.targets import Target
 
 FAILED = 1
@@ -105,8 +105,8 @@ def trusted() -> ssl.SSLContext | bool:
 def of_target(target: Target, directory: Path) -> httpx2.Client:
     """Return a client that is to a target what the sidecar is: identity, TLS, proxy and deadline."""
     return httpx2.Client(
-        headers=channels.headers(target, directory),
-        verify=channels.tls(target, directory),
+        headers=identity.headers(target, directory),
+        verify=identity.tls(target.tls_config, directory),
         timeout=target.timeout,
         proxy=channels.proxy_of(target, target.url),
         follow_redirects=False,

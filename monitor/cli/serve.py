@@ -179,7 +179,11 @@ def _bound(option: str, address: str) -> socket.socket:
 
 async def _serve(loaded: config.Loaded, file: Path, sockets: list[socket.socket], delay_seconds: float) -> int:
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
-    parts = app.build(loaded, file)
+    try:
+        parts = app.build(loaded, file)
+    except (ValueError, OSError) as error:  # what has changed since it was read
+        click.echo(f"whatsapp-monitor: {error}", err=True)
+        return WRONG
     refused = parts.metrics.connections_refused
     receiving = pacing.paced(parts.receiver, BEGUN_AT_ONCE)
     public = entrances.server(

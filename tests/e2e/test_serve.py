@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import time
@@ -234,3 +235,26 @@ def test_an_internal_listener_beyond_loopback_asks_for_its_token(own: Sidecar) -
 
     assert (without.status, with_token.status) == (401, 200)
     assert json.loads(with_token.body)["pauses"] == []
+
+
+def test_what_can_not_be_made_of_a_right_configuration_exits_2_in_one_sentence(own: Sidecar) -> None:
+    (own.directory / "hash.key").symlink_to("nowhere")
+
+    own.launch()
+    code = own.wait()
+
+    assert code == 2
+    assert own.log.strip() == f"whatsapp-monitor: {own.directory}/hash.key can't be made: File exists"
+
+
+def test_a_pipe_where_a_secret_should_be_holds_up_neither_reloads_nor_the_end(own: Sidecar) -> None:
+    own.start()
+    os.mkfifo(own.directory / "pipe")
+    own.configure(forward=[{"name": "app", "url": "http://127.0.0.1:9", "authorization": {"credentials_file": "pipe"}}])
+
+    answers = [own.reload().status for _ in range(2)]
+    own.configure()
+    answers.append(own.reload().status)
+
+    assert answers == [500, 500, 200]
+    assert own.terminate() == 0
