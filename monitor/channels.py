@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 
 from monitor import dialing, identity, logs
 from monitor.networks import Network
@@ -32,6 +33,15 @@ class SendError(Exception):
         super().__init__(reason)
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What came back, whatever its status; of its body the beginning."""
+
+    status: int
+    body: bytes
+    date: str = ""
+    retry_after: str = ""
+
+
 class Channel:
     """One pool of connections to one target; raises ValueError where its files can't be read."""
 
@@ -46,9 +56,20 @@ class Channel:
 
     async def post(self, url: str, body: bytes, further: dict[str, str]) -> bytes:
         """Post a body and return the beginning of the answer's; raise SendError for anything but a 2xx in time."""
+        answer = await self.ask("POST", url, further, body)
+        if 200 <= answer.status < 300:
+            return answer.body
+        raise SendError(
+            f"status_{answer.status}",
+            is_permanent=answer.status in _PERMANENT,
+            retry_after_seconds=_retry_after(answer.retry_after),
+        )
+
+    async def ask(self, method: str, url: str, further: dict[str, str], body: bytes | None = None) -> Answer:
+        """Return what a request is answered with; raise SendError where nothing is in time."""
         try:
             async with asyncio.timeout(self._options.timeout):
-                return await self._post(url, body, further)
+                return await self._ask(method, url, further, body)
         except TimeoutError:
             raise SendError("timeout") from None
         except aiohttp.ClientHttpProxyError as error:
@@ -67,12 +88,12 @@ class Channel:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(self, url: str, body: bytes, further: dict[str, str]) -> bytes:
+    async def _ask(self, method: str, url: str, further: dict[str, str], body: bytes | None) -> Answer:
         options = self._options
         proxy = proxy_of(options, url)
-        async with self._opened().post(
-            url, data=body, headers=self._identity() | further, allow_redirects=False, ssl=self._tls, proxy=proxy,
-            proxy_headers=None if proxy is None else _connect_headers(options),
+        async with self._opened().request(
+            method, url, data=body, headers=self._identity() | further, allow_redirects=False, ssl=self._tls,
+            proxy=proxy, proxy_headers=None if proxy is None else _connect_headers(options),
             server_hostname=None if options.tls_config is None else options.tls_config.server_name,
         ) as answer:  # fmt: skip
             told = b""
@@ -80,13 +101,8 @@ class Channel:
                 told += piece
                 if len(told) > ANSWER_BYTES_MOST:
                     break
-        if 200 <= answer.status < 300:
-            return told
-        raise SendError(
-            f"status_{answer.status}",
-            is_permanent=answer.status in _PERMANENT,
-            retry_after_seconds=_retry_after(answer.headers.get("Retry-After", "")),
-        )
+        found = answer.headers
+        return Answer(answer.status, told, found.get("Date", ""), found.get("Retry-After", ""))
 
     def _identity(self) -> dict[str, str]:
         """Return the headers of each request; what comes from files is read again now and then, if it can be."""

@@ -1,5 +1,6 @@
 """`doctor`: what must be right outside of the sidecar, each with the command that mends it."""
 
+import asyncio
 import json
 import os
 import re
@@ -11,18 +12,19 @@ from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import click
 import httpx2
 import msgspec
 
-from monitor import config, destinations
+from monitor import config, destinations, networks
+from monitor.channels import Answer, Channel, SendError
 from monitor.cli import client, mistakes, options, output
 from monitor.config import Loaded
 from monitor.document import Mistaken
 from monitor.store.protocol import ALERTMANAGER
-from monitor.targets import Notifier, Slack, Target
+from monitor.targets import HttpOptions, Notifier, Slack, Target, is_header
 
 FAILED = 1
 VERSION = "v23.0"
@@ -68,16 +70,16 @@ def doctor(
 
     Exit code 1 where something is wrong. What needs the app's id or an access token is left out without it.
     """
+    for option, text in (("--token", token or ""), ("--access-token", access_token)):
+        if not is_header(text) or not text.isascii():
+            raise click.BadParameter("it holds what no header can hold; copy it anew", param_hint=option)
     try:
         loaded = config.load(config_file)
     except Mistaken as error:
         mistakes.end(error)
     found: list[Finding] = []
-    with (
-        httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as asking,
-        httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False, verify=client.trusted()) as sidecar,
-    ):
-        graph = _Graph(asking, loaded, app_id, access_token)
+    with httpx2.Client(timeout=TIMEOUT_SECONDS, trust_env=False, verify=client.trusted()) as sidecar:
+        graph = _Graph(loaded, app_id, access_token)
         for one in _findings(sidecar, graph, loaded, config_file, url, token, numbers, wabas):
             found.append(one)
             if not as_json:
@@ -117,27 +119,25 @@ def _sidecar(sidecar: httpx2.Client, url: str, token: str | None, config_file: P
     start = f"whatsapp-monitor serve --config.file {config_file}"
     try:
         answer = sidecar.get(f"{url.rstrip('/')}/-/ready")
-    except httpx2.HTTPError as error:
+        listed = sidecar.get(f"{url.rstrip('/')}/v1/pauses", headers=_bearer(token))
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         yield Finding("sidecar", "failed", f"{url} does not answer: {type(error).__name__}", start)
         return
     if answer.status_code == 200:
         yield Finding("sidecar", "ok", f"ready at {url}")
     else:
         yield Finding("sidecar", "failed", f"not ready: {answer.status_code}", f"look at its log; {start}")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    listed = sidecar.get(f"{url.rstrip('/')}/v1/pauses", headers=headers)
     if listed.status_code == 401:
         yield Finding("operator token", "failed", "the sidecar wants one", "export WHATSAPP_MONITOR_TOKEN=…")
 
 
 def _numbers(sidecar: httpx2.Client, url: str, token: str | None) -> list[tuple[str, str]]:
     """Return the numbers that the sidecar knows, each with its account."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         text = sidecar.get(
-            f"{url.rstrip('/')}/metrics", params={"name[]": "whatsapp_phone_number_info"}, headers=headers
+            f"{url.rstrip('/')}/metrics", params={"name[]": "whatsapp_phone_number_info"}, headers=_bearer(token)
         ).text
-    except httpx2.HTTPError:
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         return []
     return _INFO.findall(text)[:NUMBERS_MOST]
 
@@ -160,8 +160,7 @@ def _machine(loaded: Loaded) -> Iterator[Finding]:
 class _Graph:
     """Meta's side, asked through the configured Graph URL."""
 
-    def __init__(self, asking: httpx2.Client, loaded: Loaded, app_id: str, access_token: str) -> None:
-        self._asking = asking
+    def __init__(self, loaded: Loaded, app_id: str, access_token: str) -> None:
         self._loaded = loaded
         self._app_id = app_id
         self._access_token = access_token
@@ -231,13 +230,13 @@ class _Graph:
                     yield Finding(name, "ok", f"subscribed: {', '.join(ids)}")
 
     def _clock(self) -> Finding:
+        url = self._loaded.config.graph.url
         try:
-            answer = self._asking.head(self._loaded.config.graph.url)
-            skew = time.time() - parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except httpx2.HTTPError as error:
-            url = self._loaded.config.graph.url
-            return Finding("Graph", "failed", f"{url} does not answer: {type(error).__name__}", f"curl -v {url}")
-        except (KeyError, ValueError):
+            answer = _answer(self._loaded, HttpOptions(), url, method="HEAD")
+            skew = time.time() - parsedate_to_datetime(answer.date).timestamp()
+        except SendError as error:
+            return Finding("Graph", "failed", f"{url} does not answer: {error.reason}", f"curl -v {url}")
+        except ValueError:
             return Finding("clock", "skipped", "Graph's answer has no date")
         if abs(skew) > SKEW_SECONDS_MOST:
             return Finding("clock", "failed", f"{skew:+.0f} s beside Meta's", "systemctl restart systemd-timesyncd")
@@ -264,25 +263,25 @@ class _Graph:
             yield Finding("webhook", "warning", told, f"set webhook.path, or subscribe again: {subscribe}")
         nonce = secrets.token_hex(8)
         token = self._loaded.verify_tokens[0].reveal()
-        asked = {"hub.mode": "subscribe", "hub.verify_token": token, "hub.challenge": nonce}
+        asked = urlencode({"hub.mode": "subscribe", "hub.verify_token": token, "hub.challenge": nonce})
         try:
-            answer = self._asking.get(callback, params=asked)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            yield Finding("webhook", "failed", f"{callback} does not answer: {type(error).__name__}", subscribe)
+            answer = _answer(self._loaded, HttpOptions(), f"{callback}{'&' if '?' in callback else '?'}{asked}")
+        except SendError as error:
+            yield Finding("webhook", "failed", f"{callback} does not answer: {error.reason}", subscribe)
             return
-        if answer.status_code == 200 and answer.text == nonce:
+        if answer.status == 200 and answer.body == nonce.encode():
             yield Finding("webhook", "ok", f"{callback} is this sidecar")
         else:
-            told = f"{callback} answers {answer.status_code} and does not know our verify token"
+            told = f"{callback} answers {answer.status} and does not know our verify token"
             yield Finding("webhook", "failed", told, subscribe)
 
     def _get(self, path: str, token: str) -> tuple[int, dict[str, Any]]:
         try:
-            answer = self._asking.get(f"{self._base}/{path}", headers={"Authorization": f"Bearer {token}"})
-            said = answer.json()
-        except (httpx2.HTTPError, ValueError):
+            answer = _answer(self._loaded, HttpOptions(), f"{self._base}/{path}", _bearer(token))
+            said = json.loads(answer.body)
+        except (SendError, ValueError, RecursionError):
             return 0, {}
-        return answer.status_code, said if isinstance(said, dict) else {}
+        return answer.status, said if isinstance(said, dict) else {}
 
 
 def _refused(name: str, status: int, said: dict[str, Any]) -> Finding:
@@ -306,18 +305,35 @@ def _targets(loaded: Loaded) -> Iterator[Finding]:
     for forward in parts.forward:
         yield _asked(f"forward {forward.name}", forward.url, forward, loaded, None)
     if parts.tracing.endpoint is not None:
-        traces = Target(url=parts.tracing.endpoint, timeout=TIMEOUT_SECONDS)
-        yield _asked("OTLP", f"{parts.tracing.endpoint.rstrip('/')}/v1/traces", traces, loaded, None)
+        yield _asked("OTLP", f"{parts.tracing.endpoint.rstrip('/')}/v1/traces", HttpOptions(), loaded, None)
 
 
-def _asked(name: str, url: str, target: Target, loaded: Loaded, wanted: set[int] | None) -> Finding:
+def _asked(name: str, url: str, target: HttpOptions, loaded: Loaded, wanted: set[int] | None) -> Finding:
     """Ask a target for nothing in particular: any answer shows that somebody listens, unless one is `wanted`."""
     look = f"curl -v {url}"
     try:
-        with client.of_target(target, loaded.directory) as own:
-            status = own.get(url).status_code
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        return Finding(name, "failed", f"{url} does not answer: {type(error).__name__}", look)
+        status = _answer(loaded, target, url).status
+    except (SendError, ValueError) as error:  # ValueError: a file has changed since it was read
+        return Finding(name, "failed", f"{url} does not answer: {error}", look)
     if wanted is not None and status not in wanted:
         return Finding(name, "failed", f"{url} answers {status}", look)
     return Finding(name, "ok", f"{url} answers")
+
+
+def _answer(
+    loaded: Loaded, options: HttpOptions, url: str, further: dict[str, str] | None = None, *, method: str = "GET"
+) -> Answer:
+    """Ask as the sidecar does: within the time that it waits, and never in a network where nothing is sent."""
+
+    async def asked() -> Answer:
+        channel = Channel(options, loaded.directory, networks.parse(loaded.config.outbound.deny_networks))
+        try:
+            return await channel.ask(method, url, further or {})
+        finally:
+            await channel.close()
+
+    return asyncio.run(asked())
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,6 +1,7 @@
 """The doctor before a stand-in for Graph: what is right, what is wrong, and what mends it."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,59 @@ def test_without_sidecar_and_graph_it_still_speaks(tmp_path: Path) -> None:
     assert code == 1
     assert (found["sidecar"]["state"], found["Graph"]["state"]) == ("failed", "failed")
     assert found["app secret and webhook"]["state"] == "skipped"
+
+
+def test_a_target_that_drips_is_waited_for_no_longer_than_it_would_be(tmp_path: Path, graph: Graph) -> None:
+    graph.drip_seconds = 0.2
+    token = {"credentials": "a-token"}
+    forward = {"name": "app", "url": f"{graph.url}/v23.0/1/messages", "timeout": "1s", "authorization": token}
+    sidecar = Sidecar(tmp_path, graph={"url": "http://127.0.0.1:9"}, forward=[forward])
+    begun = time.monotonic()
+
+    _, found = examined(sidecar)
+
+    assert found["forward app"]["told"] == f"{forward['url']} does not answer: timeout"
+    assert time.monotonic() - begun < 10
+    assert [one.headers.get("authorization") for _, one in graph.requests] == ["Bearer a-token"]
+
+
+def test_nothing_is_sent_into_a_denied_network(tmp_path: Path, graph: Graph) -> None:
+    url = graph.url.replace("127.0.0.1", "localhost")
+    environment = {"META_APP_ID": APP, "META_ACCESS_TOKEN": "EAAG-token"}
+    deny = {"deny_networks": ["127.0.0.1/32", "::1/128"]}
+    sidecar = Sidecar(
+        tmp_path, environment=environment, graph={"url": url}, forward=[{"name": "app", "url": url}], outbound=deny
+    )
+
+    _, found = examined(sidecar, "--phone-number-id", NUMBER, "--waba-id", WABA_ID)
+
+    assert {found[name]["told"] for name in ("Graph", "forward app")} == {f"{url} does not answer: forbidden_address"}
+    assert found["app secret"]["state"] == "failed"
+    assert graph.requests == []
+
+
+def test_a_collector_is_asked_too(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path, graph={"url": "http://127.0.0.1:9"}, tracing={"endpoint": "http://127.0.0.1:9"})
+
+    _, found = examined(sidecar)
+
+    assert found["OTLP"]["told"] == "http://127.0.0.1:9/v1/traces does not answer: unreachable"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:x", "nothing", "http://127.0.0.1:9"])
+def test_a_sidecar_s_address_that_is_none_is_told_in_a_sentence(tmp_path: Path, url: str) -> None:
+    sidecar = Sidecar(tmp_path, graph={"url": "http://127.0.0.1:9"})
+
+    code, found = examined(sidecar, "--url", url)
+
+    assert code == 1
+    assert found["sidecar"]["told"].startswith(f"{url} does not answer: ")
+
+
+@pytest.mark.parametrize(("option", "text"), [("--token", "a\nb"), ("--token", "ä"), ("--access-token", "a\rb")])
+def test_a_token_that_no_header_can_hold_is_told_and_not_repeated(tmp_path: Path, option: str, text: str) -> None:
+    done = Sidecar(tmp_path).command("doctor", option, text)
+
+    assert done.returncode == 2
+    assert f"Invalid value for {option}: it holds what no header can hold" in done.stderr
+    assert "Traceback" not in done.stderr
