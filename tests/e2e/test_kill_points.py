@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(12
 PASSES = tier.of((5,), (1, 2, 7, 20, 50))
 RARE = {Point.PAUSE_WRITTEN, Point.CHECKPOINT, Point.RETENTION, Point.RELOAD, Point.UPGRADE}
 SCHEMA_3 = """DROP INDEX seen_by_age; DROP INDEX resends_over; DROP INDEX audit_turns; DROP INDEX outbox_by_age;
-DROP INDEX outbox_forwards; DROP INDEX outbox_alerts; DROP INDEX audit_chained; DROP INDEX audit_drills; ALTER TABLE audit DROP COLUMN hash;
+DROP INDEX outbox_forwards; DROP INDEX outbox_alerts; DROP INDEX audit_chained; DROP INDEX audit_drills;
+ALTER TABLE audit DROP COLUMN hash;
 PRAGMA user_version = 3;"""
 QUIET = ("--log.level", "error")
 
