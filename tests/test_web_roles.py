@@ -51,6 +51,17 @@ async def test_a_role_may_do_what_it_may_and_nothing_else(
     assert (answer.status == 403 and answer.json()["error"] == "forbidden") == (role < least)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0", "\x7f"])
+@pytest.mark.parametrize(("method", "path", "body", "least"), [one for one in ASKED if one[3] is not Role.VIEWER])
+async def test_no_path_with_a_control_character_is_taken_for_another_one(
+    app: App, end: str, method: str, path: str, body: object, least: Role
+) -> None:
+    """`$` matches before a last line feed: an operator reloaded and erased by `/-/reload%0A`."""
+    answers = [await ask(app, method, f"{path}{end}", TOKENS[role], body) for role in Role]
+
+    assert {answer.status for answer in answers} == {404}
+
+
 async def test_a_viewer_who_is_signed_in_sees_the_page_and_can_not_release(app: App) -> None:
     placed = (await ask(app, "POST", "/v1/pauses", TOKENS[Role.OPERATOR], PAUSE)).json()["pause"]["id"]
     form = [("Content-Type", "application/x-www-form-urlencoded")]

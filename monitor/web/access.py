@@ -22,6 +22,7 @@ _READS = frozenset({"GET", "HEAD"})
 _ASKED = ("/v1/gate", _GRAPH)  # gateways name their upstream as they like, and these two tell and change nothing
 _PAGES = re.compile(r"/(?:(?:pauses|flags|incidents)/[A-Za-z0-9-]+(?:/[a-z]+)?|search|logout)?")
 """What people see in a browser: what they write there by a form goes by their session."""
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Access:
@@ -45,16 +46,23 @@ class Access:
         self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401, or 403 for a write that another site's page makes a browser send."""
+        """Pass the request on, or answer 401, or 403 for a write that another site's page makes a browser send.
+
+        No path has a control character: the `$` of a route takes one more line feed than what a role is asked for.
+        """
+        path: str = scope["path"]
+        if not path.isprintable() and _CONTROLS.search(path) is not None:
+            await _refuse(send, 404, b"not_found", [])
+            return
         is_guarded = bool(self._credentials.granted())
-        if not is_guarded and not scope["path"].startswith(_ASKED) and not self._is_ours(scope):
+        if not is_guarded and not path.startswith(_ASKED) and not self._is_ours(scope):
             await _refuse(send, 421, b"misdirected", [])
             return
         if not is_guarded and scope["method"] in _READS:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if is_guarded and not is_open(scope["path"]) and not await self._may(scope, headers, send):
+        if is_guarded and not is_open(path) and not await self._may(scope, headers, send):
             return
         if scope["method"] not in _READS and _is_foreign(headers):
             await _refuse(send, 403, b"cross_origin", [])

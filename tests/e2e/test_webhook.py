@@ -174,6 +174,7 @@ def test_forty_kibibytes_of_headers_are_refused_with_431_and_the_client_hears_it
         ("POST", "/-/reload"),
         ("POST", "/v1/pauses"),
         ("POST", "/webhook/"),
+        ("POST", "/webhook%0A"),
         ("POST", "/webhook/../webhook2"),
         ("PUT", "/webhook"),
         ("DELETE", "/webhook"),
