@@ -69,6 +69,13 @@ class Loaded(msgspec.Struct, frozen=True):
     warnings: tuple[Mistake, ...] = ()
     web: Entrance = Entrance()
     webhook: Entrance = Entrance()
+    must_be_closed: bool = False
+    """Whether the internal listener can be reached from other machines, and nobody said that this is wanted so."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody enters the internal listener without a token, a password or a certificate."""
+        return bool(self.granted) or self.web.file.is_closed
 
     def policy(self) -> Policy:
         """Return how long silence about a message may last."""

@@ -3,6 +3,8 @@
 import gc
 from pathlib import Path
 
+import msgspec
+
 from monitor import config, engine, rule_checks
 from monitor.config import Loaded
 from monitor.document import Mistake, Mistaken
@@ -24,6 +26,7 @@ def read(sandbox: Sandbox, path: Path, running: Loaded, *, is_loosening_acknowle
             loaded = config.load(
                 path, web_path=running.web.path, webhook_path=running.webhook.path, reader=sandbox.read
             )
+        loaded = msgspec.structs.replace(loaded, must_be_closed=running.must_be_closed)
         _check_fixed(running, loaded)
         if not is_loosening_acknowledged:
             _check_loosened(running, loaded)
@@ -64,6 +67,11 @@ def _check_fixed(old: Loaded, new: Loaded) -> None:
     changed = [name for name, (before, after) in fixed.items() if before != after]
     if changed:
         raise ValueError(f"{', '.join(changed)}: can't change while running; restart to take it up")
+    if new.must_be_closed and not new.is_closed:
+        raise ValueError(
+            "the internal listener can be reached from other machines, and nobody would be asked who they are: leave a "
+            "token, a user or client certificates, or restart on loopback or with --web.insecure"
+        )
 
 
 def _check_loosened(old: Loaded, new: Loaded) -> None:

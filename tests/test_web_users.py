@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import bcrypt
+import msgspec
 import pytest
 
 from monitor import app as application
@@ -134,6 +135,41 @@ async def test_who_guesses_passwords_is_told_to_wait_and_bcrypt_is_not_asked(
     assert answers == [401] * DIFFERENT_MOST + [429] * 5
     assert asked == DIFFERENT_MOST + 1
     assert known.status == 200
+
+
+TOKEN_WEB, NO_WEB = "web: {operator_tokens: [a-token-0123456789]}\n", ""
+
+
+@pytest.mark.parametrize(
+    ("users", "web", "later_users", "later_web", "is_taken"),
+    [
+        ("", TOKEN_WEB, "", NO_WEB, False),
+        (USERS, NO_WEB, "", NO_WEB, False),
+        (USERS, TOKEN_WEB, USERS, NO_WEB, True),
+        (USERS, TOKEN_WEB, "", TOKEN_WEB, True),
+    ],
+    ids=["the_last_token", "the_last_user", "tokens_beside_users", "users_beside_tokens"],
+)
+@pytest.mark.parametrize("must_be_closed", [True, False])
+async def test_no_reload_opens_a_listener_to_everybody(
+    tmp_path: Path, users: str, web: str, later_users: str, later_web: str, is_taken: bool, must_be_closed: bool
+) -> None:
+    """It was looked at where the process starts only."""
+    loaded, file = loaded_with(tmp_path, users, web)
+    app = application.build(msgspec.structs.replace(loaded, must_be_closed=must_be_closed), file)
+    loaded_with(tmp_path, later_users, later_web)
+
+    try:
+        await app.start()
+        mistakes = [mistake.message for mistake in await app.reload()]
+        anybody = (await call(app.internal, "GET", "/v1/pauses")).status
+        again = await app.reload()
+    finally:
+        await app.close()
+
+    is_refused = must_be_closed and not is_taken
+    assert [one.partition(" can be ")[0] for one in mistakes] == ["the internal listener"] * is_refused
+    assert (bool(again), anybody) == (is_refused, 401 if is_refused or is_taken else 200)
 
 
 def test_users_are_viewers_unless_it_is_said_otherwise(tmp_path: Path) -> None:

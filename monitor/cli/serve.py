@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 import uvloop
 
 from monitor import app, config, durations, entrances, listeners, logs, pacing
@@ -116,8 +117,8 @@ def serve(
         if delay_seconds > DELAY_MOST_SECONDS:
             raise ValueError(f"--shutdown.delay is {DELAY_MOST_SECONDS:g} s at most")
         host, _ = listeners.split(web_address)
-        is_closed = loaded.granted or loaded.web.file.is_closed
-        if not listeners.is_loopback(host) and not is_closed and not is_insecure:
+        loaded = msgspec.structs.replace(loaded, must_be_closed=not listeners.is_loopback(host) and not is_insecure)
+        if loaded.must_be_closed and not loaded.is_closed:
             raise ValueError(
                 f"{web_address} can be reached from other machines: set web.operator_tokens, or users or client "
                 "certificates in --web.config.file, or say --web.insecure"

@@ -232,8 +232,11 @@ def test_an_internal_listener_beyond_loopback_asks_for_its_token(own: Sidecar) -
 
     without = own.get("/v1/pauses")
     with_token = own.get("/v1/pauses", Authorization="Bearer an-operator-token-of-the-tests")
+    own.configure()
+    own.signal(signal.SIGHUP)
+    patience.until(lambda: "nobody would be asked who they are" in own.log)
 
-    assert (without.status, with_token.status) == (401, 200)
+    assert (without.status, with_token.status, own.get("/v1/pauses").status) == (401, 200, 401)
     assert json.loads(with_token.body)["pauses"] == []
 
 
