@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from monitor import certificates
 from monitor.receive import RETRY_AFTER
@@ -19,6 +19,7 @@ from monitor.receive import RETRY_AFTER
 HEADER_BYTES_MOST = 32 * 1024
 FRAMING_MOST = 16  # bytes that came for each byte of a chunked body: sizes, extensions and trailers
 HEADER_SECONDS = 10.0
+LINGER_SECONDS = 10.0  # for what is still sent after its answer: who is cut off sees a reset instead of it
 KEEP_ALIVE_SECONDS = 75  # longer than a reverse proxy keeps an idle upstream connection
 GRACEFUL_SECONDS = 5
 BACKLOG = 2048
@@ -49,7 +50,8 @@ class Admission:
 class Protocol(HttpToolsProtocol):
     """httptools' protocol with a deadline and a size limit for headers; without them an idle client stays for ever.
 
-    The deadline holds for a body's first byte too: whoever asks for it waits without an end.
+    The deadline holds for a body's first byte too: whoever asks for it waits without an end. Who reads a body sets its
+    own; an answer that comes before the body's end says that it closes, and what is sent after it is bounded here.
     """
 
     def __init__(self, *args: Any, admission: Admission, **keywords: Any) -> None:
@@ -57,6 +59,7 @@ class Protocol(HttpToolsProtocol):
         self._admission = admission
         self._is_in_headers = True
         self._is_body_due = False
+        self._keeps_alive = self._is_leaving = self._is_over = False
         self._header_bytes = 0
         self._raw_bytes = self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -81,11 +84,15 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the headers have grown too large; the clock runs while they are unfinished."""
+        if self._is_over:
+            return
         is_in_body = not self._is_in_headers
         if self._is_in_headers:
             self._header_bytes += len(data)
             data = _without_upgrade(data)
         super().data_received(data)
+        if not self._is_in_headers:
+            self._close_early()
         if is_in_body and not self._is_in_headers:
             self._raw_bytes += len(data)
             if self._raw_bytes > HEADER_BYTES_MOST + FRAMING_MOST * self._body_bytes:
@@ -116,6 +123,8 @@ class Protocol(HttpToolsProtocol):
         is_large = self._header_bytes > HEADER_BYTES_MOST
         self._is_in_headers, self._is_body_due = False, True
         self._header_bytes = self._raw_bytes = self._body_bytes = 0
+        if self._is_over:
+            return
         if not self._is_plain():
             self._end(b"400 Bad Request")
             return
@@ -127,27 +136,58 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Wait for the next request's headers."""
         self._body_has_begun()
-        if self.cycle is not None:
-            super().on_message_complete()
         self._is_in_headers = True
+        cycle = self.cycle
+        if cycle is None or self._is_over:
+            return
+        if cycle.transport is not self.transport and not cycle.response_started:
+            cycle.transport, cycle.keep_alive = self.transport, self._keeps_alive and not self._is_leaving
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body that somebody reads."""
         self._body_has_begun()
         self._body_bytes += len(body)
-        if self.cycle is not None:
+        if self.cycle is not None and not self._is_over:
             super().on_body(body)
+
+    def shutdown(self) -> None:
+        """Answer what is under way, and nothing after it."""
+        self._is_leaving = True
+        super().shutdown()
+
+    def _close_early(self) -> None:
+        """Let the request that is not whole yet be the connection's last, unless it is whole before its answer."""
+        cycle = self.cycle
+        if cycle is not None and cycle.transport is self.transport:
+            self._keeps_alive, cycle.keep_alive = cycle.keep_alive, False
+            cycle.transport = _Lingering(self.transport, functools.partial(self._linger, cycle))  # type: ignore[assignment]
+
+    def _linger(self, cycle: RequestResponseCycle) -> None:
+        """Close, but take in for a while what is still sent of a request that is answered."""
+        if self._is_over:
+            return
+        if self._is_leaving or self.transport.is_closing() or not cycle.response_complete or not cycle.more_body:
+            self.transport.close()
+            return
+        self._is_over = True
+        self._stop_clock()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _is_plain(self) -> bool:
         """Say whether nobody on the way can have read the request as another one.
 
-        httptools takes any version, and codings before `chunked` that nobody here undoes.
+        httptools takes any version, and codings before `chunked` that nobody here undoes. After an `Upgrade` that was
+        not taken out, in a head in pieces or behind another request, it takes no body for one.
         """
         version = self.parser.get_http_version()
         hosts = sum(name == b"host" for name, _ in self.headers)
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         is_named = hosts == 1 or (not hosts and version == "1.0")
-        return version in _VERSIONS and is_named and self.url.startswith((b"/", b"*")) and codings in _CODINGS
+        is_ours = version in _VERSIONS and not self.parser.should_upgrade()
+        return is_ours and is_named and self.url.startswith((b"/", b"*")) and codings in _CODINGS
 
     def _body_has_begun(self) -> None:
         if self._is_body_due:
@@ -165,6 +205,7 @@ class Protocol(HttpToolsProtocol):
     def _end(self, status: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._is_over = True
         self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self.transport.close()
 
@@ -172,6 +213,15 @@ class Protocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _Lingering:
+    """What an answer is written to that may come too early: its end is not the connection's."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -28,8 +28,12 @@ async def call(
     headers: Iterable[tuple[str, str | bytes]] = (),
     body: bytes | Iterable[bytes] = b"",
     is_cut_off: bool = False,
+    is_unfinished: bool = False,
 ) -> Answer:
-    """Send a request, its body in pieces where it is given so; `is_cut_off` disconnects instead of ending it."""
+    """Send a request, its body in pieces where it is given so; `is_cut_off` disconnects instead of ending it.
+
+    `is_unfinished` neither ends it nor disconnects.
+    """
     path, _, query = path.partition("?")
     pieces = [body] if isinstance(body, bytes) else list(body)
     scope = {
@@ -55,7 +59,7 @@ async def call(
         if not pieces:
             await asyncio.sleep(3600)  # a client that waits for its answer says nothing more
         piece = pieces.pop(0)
-        return {"type": "http.request", "body": piece, "more_body": bool(pieces) or is_cut_off}
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces) or is_cut_off or is_unfinished}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

@@ -15,6 +15,7 @@ from monitor import app as application
 from monitor import config, gate, payloads
 from monitor.app import App
 from monitor.store.protocol import Arrival, StoreUnavailableError
+from monitor.web import answers
 from tests.asgi import Answer, call
 
 WABA, NUMBER = "100", "200"
@@ -328,6 +329,19 @@ async def test_whatever_can_not_be_read_is_a_reload_that_failed(app: App, tmp_pa
 
     assert (answer.status, len(answer.json()["mistakes"])) == (500, 1)
     assert "whatsapp_monitor_config_last_reload_successful 0.0" in page
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/v1/pauses", "application/json"), ("/login", "application/x-www-form-urlencoded")]
+)
+async def test_a_body_that_does_not_come_within_its_time_is_408(
+    app: App, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    monkeypatch.setattr(answers, "BODY_SECONDS", 0.05)
+
+    answer = await call(app.internal, "POST", path, headers=[("Content-Type", kind)], body=[b"{"], is_unfinished=True)
+
+    assert answer.status == 408
 
 
 async def test_tokens_are_needed_once_there_are_some(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Answers of the API: JSON, pages of records, and refusals with a word for machines and a sentence for people."""
 
+import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -18,6 +19,7 @@ PAGE_MOST = 1000
 PAGE_USUAL = 100
 YES_OR_NO = ("true", "false")
 BODY_BYTES_MOST = 64 * 1024
+BODY_SECONDS = 15.0
 _QUOTED = re.compile(r"(unknown field `|enum value ')(.*)([`'])", re.DOTALL)  # as msgspec repeats what was sent
 LIMIT_MOST = 999_999_999  # may be asked for
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
@@ -54,14 +56,18 @@ def guarded(endpoint: Endpoint) -> Endpoint:
 
 
 async def body_of(request: Request, content_type: str, otherwise: str, bytes_most: int = BODY_BYTES_MOST) -> bytes:
-    """Return the request's body; raise Refusal for another type of content, with this word, and for one too large."""
+    """Return the request's body; raise Refusal for another type of content (with this word), too much or too slow."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != content_type:
         raise Refusal(415, otherwise, f"Content-Type must be {content_type}")
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_most:
-            raise Refusal(413, "too_large", f"at most {bytes_most} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > bytes_most:
+                    raise Refusal(413, "too_large", f"at most {bytes_most} bytes")
+    except TimeoutError:
+        raise Refusal(408, "too_slow", f"the body must arrive within {BODY_SECONDS:g} s") from None
     return body
 
 

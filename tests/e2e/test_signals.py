@@ -22,6 +22,7 @@ STOPPED_SECONDS = tier.of(5.0, 60.0)
 STORM_SECONDS = tier.of(2.0, 30.0)
 STARTS = tier.of(5, 60)
 START_SECONDS = 1.2
+LINGER_SECONDS = 10.0
 DESCRIPTORS = 256
 QUIET = ("--log.level", "error")
 RULE = "rules: [{name: after, match: {code: 131031}, actions: [{pause: {scope: waba, until: resumed}}]}]"
@@ -156,6 +157,30 @@ def test_who_takes_all_connections_takes_none_of_the_gate_s(tmp_path: Path) -> N
 
         assert share < 0.5
         promises.assert_held(sidecar, sender.acked, answers=answers)
+
+
+def test_bodies_that_drip_on_after_their_answer_shut_nobody_out(tmp_path: Path) -> None:
+    """Nobody needs a secret for them, and not even a signature's form."""
+    heads = [b"POST /x", b"POST /webhook", b"GET /webhook"]
+    with Sidecar(tmp_path) as sidecar, meta.of(sidecar) as sender, contextlib.ExitStack() as stack:
+        sidecar.program = (peer.path("prlimit"), f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", *sidecar.program)
+        sidecar.start(*QUIET)
+        dripping: list[socket.socket] = []
+        for number in range(DESCRIPTORS):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.webhook_port), timeout=10))
+            one.sendall(heads[number % 3] + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n")
+            dripping.append(one)
+        assert sender.error(131031).status == 503
+        began_at, status = time.monotonic(), 503
+        while status == 503 and time.monotonic() < began_at + 2 * LINGER_SECONDS:
+            for one in dripping:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"x")
+            time.sleep(1)
+            status = sender.error(131031).status
+
+        assert status == 200
+        assert time.monotonic() - began_at < LINGER_SECONDS + 3
 
 
 def test_the_internal_listener_has_as_many_and_who_comes_then_is_told_so(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ class Transport(asyncio.Transport):
         """Know nothing."""
         return default
 
+    def can_write_eof(self) -> bool:
+        """Say no."""
+        return False
+
     def pause_reading(self) -> None:
         """Go on."""
 
