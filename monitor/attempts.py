@@ -32,11 +32,24 @@ class Attempts:
     def failed(self, address: str, claimed: bytes) -> None:
         """Note a token that nobody has."""
         self._count("unknown")
+        self.begun(address, claimed)
+
+    def begun(self, address: str, claimed: bytes) -> None:
+        """Note a password before it is looked at, which takes a while: else all that come together are the first."""
         now = self._clock()
         begun_at, tried = self._tried.pop(address, (now, set()))
         if not 0 <= now - begun_at < WINDOW_SECONDS:
             begun_at, tried = now, set()
-        tried.add(hashlib.blake2b(claimed, digest_size=8).digest())
+        tried.add(_digest(claimed))
         self._tried[address] = (begun_at, tried)
         if len(self._tried) > ADDRESSES_MOST:
             del self._tried[next(iter(self._tried))]
+
+    def right(self, address: str, claimed: bytes) -> None:
+        """Take back what was noted of a password that somebody has."""
+        if address in self._tried:
+            self._tried[address][1].discard(_digest(claimed))
+
+
+def _digest(claimed: bytes) -> bytes:
+    return hashlib.blake2b(claimed, digest_size=8).digest()

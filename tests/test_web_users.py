@@ -1,7 +1,9 @@
 """Users with passwords, tokens with names: who is known by name stands in the audit by it."""
 
+import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from monitor.app import App
 from monitor.attempts import DIFFERENT_MOST
 from monitor.document import Mistaken
 from monitor.roles import Role
-from monitor.web import login
+from monitor.web import credentials, login
 from tests.asgi import Answer, call
 from tests.test_web import configured
 
@@ -135,6 +137,70 @@ async def test_who_guesses_passwords_is_told_to_wait_and_bcrypt_is_not_asked(
     assert answers == [401] * DIFFERENT_MOST + [429] * 5
     assert asked == DIFFERENT_MOST + 1
     assert known.status == 200
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, seconds: float, *, is_right: bool) -> list[bytes]:
+    """Let bcrypt take so long for its answer; return the passwords that it is asked for."""
+    asked: list[bytes] = []
+
+    def check(password: bytes, _: bytes) -> bool:
+        asked.append(password)
+        time.sleep(seconds)
+        return is_right
+
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    return asked
+
+
+async def test_guesses_that_come_at_once_are_no_more_than_those_that_come_in_turn(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = slowly(monkeypatch, 0.02, is_right=False)
+    form = [("Content-Type", "application/x-www-form-urlencoded")]
+    guesses = [ask(app, "GET", "/v1/pauses", basic("ann", f"guess {number}")) for number in range(DIFFERENT_MOST)]
+    forms = [
+        call(app.internal, "POST", "/login", headers=form, body=b"name=ann&token=guess+%d" % number)
+        for number in range(20)
+    ]
+
+    *answers, known = await asyncio.gather(*guesses, *forms, ask(app, "GET", "/v1/pauses", "Bearer a-token-0123456789"))
+
+    assert [answer.status for answer in answers] == [401] * DIFFERENT_MOST + [429] * 20
+    assert len(asked) == DIFFERENT_MOST
+    assert known.status == 200
+
+
+async def test_a_right_password_that_comes_many_times_at_once_is_looked_at_once_and_is_no_guess(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = slowly(monkeypatch, 0.02, is_right=True)
+
+    at_once = await asyncio.gather(*(ask(app, "GET", "/v1/pauses", basic("ann", "right")) for _ in range(20)))
+    wrong = [await ask(app, "GET", "/v1/pauses", f"Bearer guess-{number}") for number in range(DIFFERENT_MOST)]
+
+    assert {answer.status for answer in at_once} == {200}
+    assert asked == [b"right"]
+    assert {answer.status for answer in wrong} == {401}
+
+
+async def test_few_passwords_wait_to_be_looked_at_and_no_token_behind_them(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "CHECKS_MOST", 2)
+    slowly(monkeypatch, 0.3, is_right=False)
+    guesses = [
+        asyncio.create_task(ask(app, "GET", "/v1/pauses", basic(name, "guess"))) for name in ("ann", "grafana", "bob")
+    ]
+    began_at = time.monotonic()
+    known = await ask(app, "GET", "/v1/pauses", "Bearer hashed-token")
+    seconds = time.monotonic() - began_at
+
+    answers = await asyncio.gather(*guesses)
+
+    assert [answer.status for answer in answers] == [401, 401, 429]
+    assert answers[2].headers["retry-after"] == "1"
+    assert known.status == 200
+    assert seconds < 0.3
 
 
 TOKEN_WEB, NO_WEB = "web: {operator_tokens: [a-token-0123456789]}\n", ""

@@ -11,7 +11,7 @@ from monitor.attempts import Attempts
 from monitor.receive import Receive, Scope, Send
 from monitor.roles import Granted
 from monitor.web import credentials
-from monitor.web.credentials import Credentials
+from monitor.web.credentials import BUSY_SECONDS, Credentials
 from monitor.web.sessions import Sessions
 
 LOGIN = "/login"
@@ -105,9 +105,14 @@ class Access:
         if wait_seconds := self._attempts.wait_seconds(address):
             return None, wait_seconds
         if pair is not None:
+            if self._credentials.is_busy:
+                return None, BUSY_SECONDS
+            self._attempts.begun(address, claimed.encode())
             found = await self._credentials.of_user(*pair)
         if found is None:
             self._attempts.failed(address, claimed.encode())
+        else:
+            self._attempts.right(address, claimed.encode())
         return found, 0
 
     def _asked(self) -> list[tuple[bytes, bytes]]:

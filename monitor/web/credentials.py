@@ -16,6 +16,8 @@ from monitor.roles import Granted
 
 PASSWORD_BYTES_MOST = 72  # bcrypt looks at no more
 KNOWN_MOST = 1_024
+CHECKS_MOST = 10  # passwords that wait for bcrypt
+BUSY_SECONDS = 1
 
 
 class Credentials:
@@ -26,6 +28,7 @@ class Credentials:
         self._checking = ThreadPoolExecutor(1, "passwords")  # one at a time: guesses must not take the machine
         self._salt = secrets.token_bytes(32)
         self._known: dict[bytes, None] = {}
+        self._checks: dict[bytes, asyncio.Future[bool]] = {}
         self._nobody = bcrypt.hashpw(b"nobody", bcrypt.gensalt(10))
 
     def of_token(self, claimed: str) -> Granted | None:
@@ -42,13 +45,27 @@ class Credentials:
         user = self._user(name)
         return user if user is not None and self._remembered(user, password) in self._known else None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many passwords wait to be looked at that no other one should."""
+        return len(self._checks) >= CHECKS_MOST
+
     async def of_user(self, name: str, password: str) -> Granted | None:
-        """Return a user who knows the password, None for anybody else; both take as long."""
+        """Return a user who knows the password, None for anybody else; both take as long.
+
+        Who says the same at the same time waits for the same answer.
+        """
         user, given = self._user(name), password.encode("utf-8", "surrogateescape")
         proof = self._nobody if user is None else user.proof
         is_sane = len(given) <= PASSWORD_BYTES_MOST and b"\0" not in given
-        loop = asyncio.get_running_loop()
-        is_right = await loop.run_in_executor(self._checking, bcrypt.checkpw, given if is_sane else b"", proof)
+        told = self._digest(proof, f"{name}:{password}")
+        check = self._checks.get(told)
+        if check is None:
+            loop = asyncio.get_running_loop()
+            check = loop.run_in_executor(self._checking, bcrypt.checkpw, given if is_sane else b"", proof)
+            self._checks[told] = check
+            check.add_done_callback(lambda _: self._checks.pop(told))
+        is_right = await asyncio.shield(check)
         if user is None or not is_right or not is_sane:
             return None
         self._known[self._remembered(user, password)] = None
@@ -60,8 +77,11 @@ class Credentials:
         return next((one for one in self.granted() if one.is_user and one.name == name), None)
 
     def _remembered(self, user: Granted, password: str) -> bytes:
-        told = user.proof + password.encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(told, key=self._salt, digest_size=32).digest()
+        return self._digest(user.proof, password)
+
+    def _digest(self, proof: bytes, told: str) -> bytes:
+        said = proof + told.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(said, key=self._salt, digest_size=32).digest()
 
 
 def basic(claimed: str) -> tuple[str, str] | None:

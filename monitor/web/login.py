@@ -56,10 +56,16 @@ class Login:
         found = self._credentials.known(name, claimed) if name else self._credentials.of_token(claimed)
         if found is None and (wait_seconds := self._attempts.wait_seconds(address)):
             raise Refusal(429, "too_many_tokens", f"Too many different tokens were tried; wait {wait_seconds} s.")
+        guess = f"{name}:{claimed}".encode("utf-8", "surrogateescape")
         if found is None and name:
+            if self._credentials.is_busy:
+                raise Refusal(429, "too_many_tokens", "Many passwords are being looked at; wait a moment.")
+            self._attempts.begun(address, guess)
             found = await self._credentials.of_user(name, claimed)
+            if found is not None:
+                self._attempts.right(address, guess)
         if found is None:
-            self._attempts.failed(address, f"{name}:{claimed}".encode("utf-8", "surrogateescape"))
+            self._attempts.failed(address, guess)
             logs.get().warning("sign_in_refused")
             await asyncio.sleep(REFUSED_SECONDS)
             return self._shown(request, wanted, status=403)
