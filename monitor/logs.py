@@ -8,12 +8,13 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import structlog
 
 LEVELS = ("debug", "info", "warning", "error")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line, or moves a terminal
 
 
 def configure(level: str, form: str) -> None:
@@ -22,7 +23,7 @@ def configure(level: str, form: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    renderer: Any = (
+    renderer = _on_one_line(
         structlog.processors.JSONRenderer()
         if form == "json"
         else structlog.processors.LogfmtRenderer(key_order=("ts", "level", "event"), bool_as_flag=False)
@@ -65,6 +66,15 @@ def unhandled(_: Any, context: dict[str, Any]) -> None:
 
 def _unhandled(where: str, error: BaseException | None) -> None:
     get().error("unhandled", where=where, exc_info=error)
+
+
+def _on_one_line(renderer: Callable[..., Any]) -> Callable[..., str]:
+    """Return a renderer whose lines are one each and plain, whatever somebody wrote into a value."""
+
+    def rendered(*told: Any) -> str:
+        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", renderer(*told))
+
+    return rendered
 
 
 def _tell_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

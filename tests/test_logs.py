@@ -51,6 +51,22 @@ def test_ours_and_the_libraries_lines_tell_types_and_places(form: str, capsys: p
         assert SAID not in line
 
 
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_what_somebody_wrote_begins_no_line_of_its_own_and_moves_no_terminal(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug", form)
+    evil = "ann\rts=2026 level=error\n\x1b[31m\x00\x7f\x9b\u2028"
+
+    logs.get().info("ours", actor=evil, told=[evil])
+    logging.getLogger("library").warning(evil)
+
+    lines = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert all("ann" in line and "[31m" in line for line in lines)
+
+
 def test_what_nobody_catches_is_told_in_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "logfmt")
     loop = asyncio.new_event_loop()
