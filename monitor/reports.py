@@ -1,11 +1,10 @@
 """An incident as a report in Markdown: what happened when, on which evidence, what was done, and to what traffic."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
-from monitor import codes, durations
+from monitor import codes, durations, scalars
 from monitor.actions import Alert, AuditEntry, Incident, Pause
 from monitor.codes import Catalogue
 
@@ -113,7 +112,7 @@ def _traffic(told: Told) -> list[str]:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return scalars.moment(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _text(value: str) -> str:

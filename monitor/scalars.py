@@ -62,6 +62,11 @@ def time(value: Any) -> float | None:
     return seconds if _EARLIEST < seconds < _LATEST else None
 
 
+def moment(seconds: float) -> datetime:
+    """Return unix seconds as a time in UTC: the last one that calendars know for what lies beyond, as the first."""
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST - 1), UTC)
+
+
 def dictionaries(value: Any) -> list[dict[Any, Any]]:
     """Return the objects of a list; one object counts as a list of one, and what is no object is left out."""
     if isinstance(value, dict):

@@ -53,6 +53,13 @@ def test_a_table_is_whole_elsewhere_than_on_a_terminal() -> None:
     assert line.split() == ["p1", "closed", "r" * 200, "2023-11-14", "22:13:20Z", "368,506", "-"]
 
 
+@pytest.mark.parametrize(("at", "shown"), [(4e11, "9999-12-31 23:59:59Z"), (-1e12, "1970-01-01 00:00:00Z")])
+def test_a_time_beyond_all_calendars_is_shown_as_their_last_or_first(at: float, shown: str) -> None:
+    _, line = output.table([{"until": at}], ("until",), is_cut=False)
+
+    assert line == shown
+
+
 def test_on_a_terminal_a_cell_is_cut_and_columns_stay_straight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = [

@@ -5,10 +5,11 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import click
+
+from monitor import scalars
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CELL_MOST = 60  # on a terminal; elsewhere nothing is cut
@@ -82,7 +83,7 @@ def _fitting(cell: str, most: int) -> str:
 
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, int | float) and column in _TIMES:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return scalars.moment(value).strftime("%Y-%m-%d %H:%M:%SZ")
     if isinstance(value, dict):
         return " ".join(f"{name}={_cell('', inner)}" for name, inner in value.items())
     if isinstance(value, list):

@@ -1,13 +1,13 @@
 """The page's templates: everything in them is escaped, and times are written so that people and browsers read them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from monitor import scalars
 from monitor.web import statics
 
 HEADERS = {
@@ -39,7 +39,7 @@ def templates() -> jinja2.Environment:
 
 def moment(at: float, now: float) -> Markup:
     """Return a time as UTC and as its distance from now, which the browser keeps up to date."""
-    when = datetime.fromtimestamp(at, UTC)
+    when = scalars.moment(at)
     is_near = abs(at - now) < 43200
     text = when.strftime("%H:%M:%S UTC" if is_near else "%d %b %Y, %H:%M UTC")
     told = f"{age(now - at)} ago" if at <= now else f"in {age(at - now)}"
