@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from monitor import app as application
 from monitor import config, gate, payloads
 from monitor.app import App
+from monitor.events import PausePlaced
 from monitor.store.protocol import Arrival, StoreUnavailableError
 from monitor.web import answers
 from tests.asgi import Answer, call
@@ -329,6 +331,25 @@ async def test_whatever_can_not_be_read_is_a_reload_that_failed(app: App, tmp_pa
 
     assert (answer.status, len(answer.json()["mistakes"])) == (500, 1)
     assert "whatsapp_monitor_config_last_reload_successful 0.0" in page
+
+
+async def test_no_follower_is_told_more_often_than_each_second_that_nothing_happens(app: App) -> None:
+    answer = await get(app, "/v1/events?heartbeat=999ms")
+
+    assert (answer.status, answer.json()["message"]) == (422, "heartbeat: at least 1s")
+
+
+async def test_a_pause_until_after_all_calendars_is_shown_with_their_last_day(app: App) -> None:
+    """Such a pause may stand from before; the page was a 500 for as long as it stood."""
+    placed = PausePlaced("ann", "review", "phone_number", NUMBER, "all", time.time() + 9999 * 365 * 86400)
+    position = await app.store.append(Arrival("operator", time.time(), msgspec.json.encode(placed)))
+    assert position is not None
+    await app.pipeline.reach(position)
+
+    pages = [await get(app, path) for path in ("/", f"/pauses/p{position}-0")]
+
+    assert [page.status for page in pages] == [200, 200]
+    assert b"31 Dec 9999" in pages[1].body
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from monitor.web import answers
 from monitor.web.answers import Refusal
 from monitor.web.asks import positive
 
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS, HEARTBEAT_LEAST_SECONDS = 5.0, 1.0
 FOLLOWERS_MOST = 1_000
 RETRY = b"retry: 500\n\n"  # how soon a browser comes back, in milliseconds
 CATCH_UP_ENTRIES = 200
@@ -57,6 +57,8 @@ class Events:
         if unknown := sorted(names - feed.ALL):
             raise Refusal(422, "invalid", f"events: {', '.join(unknown)}: not among {', '.join(sorted(feed.ALL))}")
         heartbeat_seconds = positive(asked["heartbeat"], "heartbeat") if "heartbeat" in asked else HEARTBEAT_SECONDS
+        if heartbeat_seconds < HEARTBEAT_LEAST_SECONDS:
+            raise Refusal(422, "invalid", f"heartbeat: at least {HEARTBEAT_LEAST_SECONDS:g}s")
         if len(self._feed.followers) >= FOLLOWERS_MOST:
             raise Refusal(503, "too_many_followers", f"{FOLLOWERS_MOST} streams are open")
         if not self._pipeline.is_loaded:

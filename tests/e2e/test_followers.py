@@ -94,7 +94,7 @@ def release(sidecar: Sidecar) -> None:
 
 
 def test_the_stream_begins_with_how_it_stands_and_goes_on_where_it_was_left(sidecar: Sidecar, sender: Meta) -> None:
-    stream = Stream(sidecar, "?heartbeat=200ms")
+    stream = Stream(sidecar, "?heartbeat=1s")
     assert stream.answer.getheader("content-type", "").startswith("text/event-stream")
     _, snapshot = stream.until("snapshot")
     assert (snapshot["pauses"], snapshot["numbers"]) == ([], {NUMBER: WABA_ID})
@@ -106,7 +106,7 @@ def test_the_stream_begins_with_how_it_stands_and_goes_on_where_it_was_left(side
     stream.close()
     release(sidecar)
 
-    again = Stream(sidecar, "?heartbeat=200ms", Last_Event_ID=position)
+    again = Stream(sidecar, "?heartbeat=1s", Last_Event_ID=position)
     missed = again.until("pause")[1]
     assert (missed["id"], missed["released_by"]) == (pause["id"], "test")
     again.close()
@@ -129,7 +129,7 @@ def test_the_journal_can_be_followed_from_any_place_without_a_gap(sidecar: Sidec
     for number in range(30):
         sender.statuses(payloads.status(f"wamid.{number}", "sent", time.time()))
     sidecar.settle()
-    stream = Stream(sidecar, "?events=status&after=0&heartbeat=200ms")
+    stream = Stream(sidecar, "?events=status&after=0&heartbeat=1s")
     wamids = [stream.until("status")[1]["wamid"] for _ in range(16)]
     position, last = stream.until("status")
     stream.close()
@@ -144,7 +144,8 @@ def test_the_journal_can_be_followed_from_any_place_without_a_gap(sidecar: Sidec
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [("?events=nonsense", 422), ("?heartbeat=never", 422), ("?heartbeat=0s", 422)]
+    ("query", "status"),
+    [("?events=nonsense", 422), ("?heartbeat=never", 422), ("?heartbeat=0s", 422), ("?heartbeat=999ms", 422)],
 )
 def test_what_cannot_be_streamed_is_refused(sidecar: Sidecar, query: str, status: int) -> None:
     assert exchange.ask(sidecar.web_port, "GET", f"/v1/events{query}").status == status
