@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -31,6 +31,7 @@ _OTHER_PATH = re.compile(_VERSION + _NODE, re.IGNORECASE)
 _BARE_SEND_PATH = re.compile(f"(?:{_VERSION})?{_SEND}", re.IGNORECASE)
 _BARE_OTHER_PATH = re.compile(f"(?:{_VERSION})?{_NODE}", re.IGNORECASE)
 _VERSION_ALONE = re.compile(f"{_VERSION}/?", re.IGNORECASE)  # a batch of calls is posted there
+_REWRITING = re.compile(r"(?:^|[&;])[\s\0]*(?:method|batch)\b", re.IGNORECASE)
 _DECODED_MOST = 4  # times: whoever decodes once more than that is not Graph
 
 
@@ -130,9 +131,13 @@ def from_uri(uri: str, *, is_graph: bool = False) -> Ask:
     """Return what a proxied Graph request is about: `/v23.0/{phone_number_id}/messages` sends, other calls do not.
 
     A URI that is no Graph path may be anything, so it is answered as a send by an unknown number; so is what somebody
-    who decodes it once more could take for a send. Where it `is_graph` for certain, the version may be left out.
+    who decodes it once more could take for a send, and what its query makes another call of. Where it `is_graph` for
+    certain, the version may be left out.
     """
-    path = re.sub(r"^https?://[^/]*", "", uri).split("?", 1)[0].removeprefix("/graph")
+    path, _, query = re.sub(r"^https?://[^/]*", "", uri).partition("?")
+    if query and is_rewritten(query):
+        return Ask()
+    path = path.removeprefix("/graph")
     for _ in range(_DECODED_MOST):
         path, before = unquote(path), path
         if path == before:
@@ -145,6 +150,14 @@ def from_uri(uri: str, *, is_graph: bool = False) -> Ask:
     is_other = (_BARE_OTHER_PATH if is_graph else _OTHER_PATH).fullmatch(path) is not None
     is_odd = "messages" in path.lower() or ".." in path or "//" in path or _VERSION_ALONE.fullmatch(path) is not None
     return Ask(is_send=not is_other or is_odd)
+
+
+def is_rewritten(query: str) -> bool:
+    """Say whether a query makes Graph do something else than method and path say: `method` another one, `batch` many.
+
+    In doubt it does: it is looked at as it is once decoded, names like PHP's.
+    """
+    return _REWRITING.search(unquote_plus(query)) is not None
 
 
 def _lanes(ask: Ask) -> frozenset[str]:

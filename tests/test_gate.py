@@ -143,6 +143,21 @@ def test_a_gateway_s_uri_is_read_strictly(uri: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "is_rewritten"),
+    [
+        ("method=post", True), ("%6dethod=post", True), ("%6D%65thod", True), ("a=b&METHOD=post", True),
+        ("+method=post", True), ("method[]=post", True), ("method%00x=post", True), ("a=b;batch=x", True),
+        ("batch=[]", True), ("fields=id&b%61tch", True), ("a=b%26batch=x", True),
+        ("", False), ("fields=method,batch", False), ("methods=x&batch_size=2", False), ("x-method=post", False),
+        ("fields=id&access_token=EAAG%7C%2Bbatch", False),
+    ],
+)  # fmt: skip
+def test_a_query_that_makes_another_call_is_a_send_by_anybody(query: str, is_rewritten: bool) -> None:
+    assert gate.is_rewritten(query) == is_rewritten
+    assert gate.from_uri(f"/v23.0/200/media?{query}") == (Ask() if is_rewritten else Ask(is_send=False))
+
+
+@pytest.mark.parametrize(
     ("uri", "ask"),
     [
         ("/200/messages", Ask(phone_number_id="200")),

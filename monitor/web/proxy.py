@@ -120,9 +120,10 @@ class Proxy:
             await _refuse(send, 400, 100, "malformed", "a plain path below /graph/ and headers in UTF-8 are needed")
             return
         path = raw[len(PATH) :].decode("latin-1")
-        named = gate.from_uri(path, is_graph=True)
+        is_rewritten = gate.is_rewritten(scope["query_string"].decode("latin-1"))
+        named = Ask() if is_rewritten else gate.from_uri(path, is_graph=True)
         try:
-            is_reading = scope["method"] in _READING and b"method=" not in scope["query_string"]  # Graph obeys it
+            is_reading = scope["method"] in _READING and not is_rewritten
             if named.is_send and (not is_reading or named.phone_number_id):
                 await self._message(scope, receive, send, path, named.phone_number_id)
             else:

@@ -400,6 +400,10 @@ SPELLINGS = [
     ("GET", f"/graph/v23.0/{NUMBER}/messages?method=post"),
     ("POST", "/graph/v23.0/?batch=[]"),
     ("GET", "/graph/v23.0/?batch=[]&method=post"),
+    ("GET", "/graph/v23.0/?%6dethod=post&batch=[]"),
+    ("GET", "/graph/v23.0/me?+Method%5B%5D=post"),
+    ("POST", "/graph/v23.0/me?b%61tch=[]"),
+    ("GET", "/graph/v23.0/me?fields=id&batch"),
     ("POST", "/graph/"),
 ]
 
