@@ -27,9 +27,13 @@ def erase(body: bytes, ids: Iterable[str]) -> Erased | None:
     if not any(one.encode() in body for one in gone):
         return None
     try:
-        root = json.loads(body.decode("utf-8", "replace"))
+        return _without(json.loads(body.decode("utf-8", "replace")), gone)
     except (ValueError, RecursionError):
         return Erased(None, gone)  # it can't be read, so nothing of it can be kept apart
+
+
+def _without(root: Any, gone: frozenset[str]) -> Erased | None:
+    """Return what is left of a body; raise RecursionError where it is too deep to be taken apart."""
     walk = _Walk(gone)
     before = root
     is_named, root = walk.walk(root)

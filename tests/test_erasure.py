@@ -22,6 +22,15 @@ def statuses(*people: str) -> dict[str, Any]:
     )
 
 
+@pytest.mark.parametrize("levels", [600, 100_000])
+@pytest.mark.parametrize("leaf", [f'"{ME}"', f'{{"from":"{ME}","from_user_id":"US.1"}}', f'"1{ME}"'])
+def test_of_a_body_that_is_too_deep_to_be_taken_apart_nothing_is_left(levels: int, leaf: str) -> None:
+    """One such body made each person's erasure fail that it names."""
+    body = ('{"a":' * levels + leaf + "}" * levels).encode()
+
+    assert erasure.erase(body, [ME]) == erasure.Erased(None, frozenset([ME]))
+
+
 def test_only_the_person_s_own_statuses_go() -> None:
     left = erased(statuses(ME, OTHER, ME))
 
