@@ -144,10 +144,11 @@ def _gate(path: str) -> dict[str, Any]:
     asked = [name for name in _ASKED if f"{{{name}}}" not in path]
     may = {"description": "It may be sent now."}
     must_not = {"description": "It must not be sent now: why, by whose key, and until when."}
+    odd = {"404": {"description": "The path has a control character."}} if "{" in path else {}
     return {
         "summary": "Ask whether a message may be sent now.",
         "parameters": [*_path(path), *_query(path, (*asked, "wait"))],
-        "responses": {"200": may, "403": must_not},
+        "responses": {"200": may, "403": must_not, **odd},
     }
 
 
