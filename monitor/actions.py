@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from monitor import probes
 from monitor.account import Restriction
 from monitor.probes import Probe
 
@@ -218,14 +217,6 @@ def ids_of(pause: Pause) -> tuple[str, ...]:
     return (pause.scope_id, *(f"{number}{alias}" for alias in pause.aliases))
 
 
-class Limit(msgspec.Struct, frozen=True):
-    """How much a pause that is no full stop lets through: messages a second, or a share of all sends."""
-
-    name: str
-    per_second: float | None = None
-    share: float | None = None
-
-
 class Flag(msgspec.Struct, frozen=True):
     """Something that a human should look at, open until one resolves it."""
 
@@ -356,27 +347,6 @@ def was_in_force(pause: Pause, at: float) -> bool:
     """Say whether the pause stopped anything at a time that may be long past."""
     ends = (pause.released_at, pause.until)
     return pause.since <= at and all(end is None or at < end for end in ends)
-
-
-def rate(pause: Pause, now: float) -> float:
-    """Return how many messages a second a pause in force lets through: none, or what its steps have come to."""
-    if pause.per_second is None or pause.until is None:
-        return pause.per_second or 0.0
-    restored_from = pause.until - pause.steps * pause.step_seconds
-    steps = int((now - restored_from) // pause.step_seconds) + 1 if pause.steps and now >= restored_from else 0
-    return pause.per_second * 2.0 ** min(steps, pause.steps)
-
-
-def limit(pause: Pause, now: float) -> Limit | None:
-    """Return how much a pause in force lets through, None where it stops everything."""
-    if pause.per_second is not None:
-        return Limit("throttled", per_second=rate(pause, now))
-    if pause.probe is None:
-        return None
-    stage, amount = probes.stage(pause.probe, now)
-    if stage == probes.CLOSED:
-        return None
-    return Limit(stage, per_second=amount) if stage == probes.HALF_OPEN else Limit(stage, share=amount)
 
 
 def is_reinstated(pause: Pause, now: float) -> bool:

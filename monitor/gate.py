@@ -7,7 +7,8 @@ from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
-from monitor.actions import META, OPERATOR, SCOPES, Pause, ids_of, is_in_force, limit, was_in_force
+from monitor.actions import META, OPERATOR, SCOPES, Pause, ids_of, is_in_force, was_in_force
+from monitor.limits import limit
 from monitor.messages import Message
 
 LANES_OF = {

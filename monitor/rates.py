@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from monitor.actions import Limit, Pause, limit
+from monitor.actions import Pause
+from monitor.limits import Limit, limit
 
 BURST_SECONDS = 1.0  # what is saved up while nobody sends; at least one message
 LIMITS_MOST = 10_000

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from monitor import codes
-from monitor.actions import Flag, Pause, limit, rate
+from monitor.actions import Flag, Pause
 from monitor.codes import Catalogue
 from monitor.firings import ENDED, Firing
+from monitor.limits import limit, rate
 from monitor.series import OTHER, Caps
 from monitor.store.protocol import Backlog
 from monitor.store.room import Room

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from monitor import decisions, gate, operators, probes
-from monitor.actions import Alert, AlertAction, Evidence, Moment, Pause, PauseAction, is_in_force, limit
+from monitor.actions import Alert, AlertAction, Evidence, Moment, Pause, PauseAction, is_in_force
 from monitor.events import PauseReleased
 from monitor.gate import Ask
+from monitor.limits import limit
 from monitor.probes import Probe
 from monitor.rates import Rates
 from monitor.standing import Standing

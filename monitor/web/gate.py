@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from monitor import countries, durations, gate, logs, pseudonyms
-from monitor.actions import Pause, is_in_force, is_reinstated, limit
+from monitor.actions import Pause, is_in_force, is_reinstated
 from monitor.gate import Ask, Verdict
+from monitor.limits import limit
 from monitor.rates import Rates
 from monitor.receive import Receive, Scope, Send
 from monitor.traces import Traces

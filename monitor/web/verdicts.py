@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from monitor import gate, standing
-from monitor.actions import DRILL_ACCOUNT, META, OPERATOR, SCOPES, Pause, is_in_force, limit
+from monitor.actions import DRILL_ACCOUNT, META, OPERATOR, SCOPES, Pause, is_in_force
 from monitor.gate import Ask
+from monitor.limits import limit
 from monitor.standing import Standing
 
 LANES = (
