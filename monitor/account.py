@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 UNLIMITED = -1
+BANNED = "DISABLE"  # the state of an account whose ban has no end
 _TIER_UNITS = {"K": 1_000, "M": 1_000_000}
 
 

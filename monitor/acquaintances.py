@@ -4,13 +4,12 @@ import msgspec
 
 from monitor import account, standing, states
 from monitor.account import Preference
-from monitor.events import AccountEvent, InboundMessage, MetaEvent, Sent, Status
+from monitor.events import APART_SECONDS, AccountEvent, InboundMessage, MetaEvent, Sent, Status
 from monitor.memory import SEEN_EVERY_SECONDS, Number
 from monitor.step import Step
 
 STOPPED_CODE = 131050  # the user stopped marketing messages
 NO_ACCOUNT = "0"  # of the deliveries that Meta's own test button sends
-APART_SECONDS = 60.0  # what Meta's clock and ours may be apart
 
 
 def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> None:
@@ -23,7 +22,11 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
     match event:
         case Status() | InboundMessage():
             if event.alias:
-                step.aliases[event.alias] = event.recipient if isinstance(event, Status) else event.sender
+                person = event.recipient if isinstance(event, Status) else event.sender
+                step.aliases[event.alias] = person
+                for one, other in ((person, event.alias), (event.alias, person)):
+                    known = step.known.people.get(one, (one,))
+                    step.known.people[one] = known if other in known else (*known, other)
                 join(step, event)
             if isinstance(event, Status) and any(error.code == STOPPED_CODE for error in event.errors):
                 _prefer(step, event.recipient, is_stopped=True, at=event.occurred_at)
@@ -44,10 +47,14 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
 
 
 def join(step: Step, event: MetaEvent) -> None:
-    """Let the pauses of a person whom the event gives two ids of hold by both."""
-    if step.standing.narrow and isinstance(event, Status | InboundMessage) and event.alias:
-        person = event.recipient if isinstance(event, Status) else event.sender
-        for pause in standing.known_as(step.standing, event.phone_number_id, person, event.alias):
+    """Let the pauses of whom the event is about hold by each hash that is known of that person."""
+    if not step.standing.narrow or not isinstance(event, Status | InboundMessage):
+        return
+    person = event.recipient if isinstance(event, Status) else event.sender
+    for alias in step.known.people.get(person, ()):
+        if alias == person:
+            continue
+        for pause in standing.known_as(step.standing, event.phone_number_id, person, alias):
             step.standing = standing.apply(step.standing, pause)
             step.learn([pause])
 

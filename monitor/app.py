@@ -264,8 +264,7 @@ class App:
         self.pipeline.on_step = self.outbox.wake
         self.loaded = loaded
         self.receiver.door = reloads.door(loaded)
-        forwards, self.pipeline.alert_destinations = destinations.names(loaded.config)
-        self.store.writer.forward_to = forwards
+        self.store.writer.forward_to = destinations.names(loaded.config)[0]
         self.store.room.keep_free_bytes = loaded.config.store.keep_free
         self._start_outbox()
         await destinations.close(old_channels)
@@ -287,7 +286,9 @@ class App:
             observe.drilled(self.metrics, drill, known.at)
 
     async def _note_rules(self, loaded: Loaded) -> None:
+        """Journal which rules hold for what follows; what they tell goes where their configuration wants it."""
         await self._note(RulesLoaded(OPERATOR_SYSTEM, loaded.rule_set.hash))
+        self.pipeline.alert_destinations = destinations.names(loaded.config)[1]
 
     async def _note(self, act: OperatorAct) -> None:
         await self.store.append(Arrival(OPERATOR, self.clock(), msgspec.json.encode(act)))

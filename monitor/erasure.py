@@ -8,7 +8,10 @@ import msgspec
 
 from monitor.scalars import dictionaries
 
-_PAIRS = (("wa_id", "user_id"), ("from", "from_user_id"), ("recipient_id", "recipient_user_id"))  # of one person
+_PAIRS = (  # of one person
+    ("wa_id", "user_id"), ("from", "from_user_id"), ("recipient_id", "recipient_user_id"),
+    ("recipient_participant_id", "recipient_participant_user_id"),
+)  # fmt: skip
 
 
 _FRAME = frozenset({"messaging_product", "metadata"})

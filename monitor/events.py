@@ -9,6 +9,7 @@ import msgspec
 from monitor.account import UNSPECIFIC, Detail
 from monitor.probes import Probe
 
+APART_SECONDS = 60.0  # what Meta's clock and ours may be apart
 MEMBER = "~"  # in a status' key, before whom of a group it is about
 
 

@@ -5,17 +5,16 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from monitor import aspects, codes
-from monitor.account import AccountUpdate, Restriction
+from monitor.account import BANNED, AccountUpdate, Restriction
 from monitor.actions import META, Incident, Moment, Pause, Witness, is_in_force
 from monitor.codes import Catalogue
-from monitor.events import AccountEvent, MetaEvent
+from monitor.events import APART_SECONDS, AccountEvent, MetaEvent
 
 CLASS = "policy_block"
 QUIET_SECONDS = 86400.0  # without an end of Meta's and a pause, an incident is over after a day of silence
 _HITS = frozenset({"waba", "business", "phone_number"})  # a block of one recipient or country is no incident
-_BANNED = "DISABLE"
-_BANS = frozenset({_BANNED, "SCHEDULE_FOR_DISABLE"})
-_MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING", _BANNED})
+_BANS = frozenset({BANNED, "SCHEDULE_FOR_DISABLE"})
+_MESSAGING = frozenset({"RESTRICTED_BIZ_INITIATED_MESSAGING", "RESTRICTED_CUSTOMER_INITIATED_MESSAGING", BANNED})
 
 
 def concerns(catalogue: Catalogue, event: MetaEvent) -> bool:
@@ -36,8 +35,8 @@ def hear(
     """Return the incident that a witness opens or joins; None where all that it tells of is over."""
     update = _update(event)
     told = tuple(one for one in update.restrictions if one.until is None or one.until > moment.now) if update else ()
-    if update is not None and update.ban_state == _BANNED:  # it has no end, whatever was said before
-        told = (*told, Restriction(_BANNED, None))
+    if update is not None and update.ban_state == BANNED:  # it has no end, whatever was said before
+        told = (*told, Restriction(BANNED, None))
     if update is not None and not told and update.ban_state not in _BANS:
         return None
     phone_number_id = getattr(event, "phone_number_id", "")
@@ -63,12 +62,15 @@ def hear(
 def lifted(
     incidents: Mapping[str, Incident], pauses: Mapping[str, Pause], event: MetaEvent, moment: Moment
 ) -> Incident | None:
-    """Return the incident that Meta ends with this event, unless a witness has spoken after it."""
+    """Return the incident that Meta ends with this event, unless a witness has spoken after it.
+
+    Some witnesses are timed by our own clock.
+    """
     update = _update(event)
     if update is None or not isinstance(event, AccountEvent) or not update.is_free:
         return None
     known = current(incidents, pauses, event.waba_id, event.phone_number_id, moment.now)
-    if known is None or any(_last_said(witness) > event.occurred_at for witness in known.witnesses):
+    if known is None or any(_last_said(one) > event.occurred_at + APART_SECONDS for one in known.witnesses):
         return None
     return closed(known, META, event.event, moment.now)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from monitor import actions, aspects
-from monitor.account import AccountUpdate, TemplateStatus
+from monitor.account import BANNED, AccountUpdate, TemplateStatus
 from monitor.actions import META, Incident, Moment, Pause, is_in_force, is_reinstated
 from monitor.events import AccountEvent, MetaEvent
 from monitor.operators import audit, released
@@ -16,7 +16,6 @@ LANES = {
     "RESTRICTED_CUSTOMER_INITIATED_MESSAGING": "all",
 }
 """Which lane a restriction stops; the others concern no message that goes through a gate."""
-BANNED = "DISABLE"
 _STOPPED = frozenset({"PAUSED", "DISABLED", "REJECTED", "LOCKED", "DELETED", "PENDING_DELETION"})
 _FREE = frozenset({"APPROVED", "REINSTATED", "UNLOCKED"})
 
@@ -37,9 +36,11 @@ def hear(
         pause = msgspec.structs.replace(told, id=here.id("p"), incident_id=incident_id)
         known = standing.pauses.get(standing.same.get(about(pause), ""))
         if known is not None and (is_in_force(known, moment.now) or is_reinstated(known, moment.now)):
-            evidence = max(known.evidence, pause.evidence, key=_said_at)
+            newest = max(pause, known, key=lambda one: _said_at(one.evidence))
             count = known.evidence_count + 1
-            changes.append(msgspec.structs.replace(known, until=pause.until, evidence=evidence, evidence_count=count))
+            changes.append(
+                msgspec.structs.replace(known, until=newest.until, evidence=newest.evidence, evidence_count=count)
+            )
         else:
             changes += [pause, audit(here, META, "pause", pause.id, pause.reason)]
     for pause in in_order(standing.pauses):

@@ -50,9 +50,9 @@ class Loops:
             try:
                 return await loop()
             except StoreUnavailableError as error:
-                longest_seconds = STORE_SECONDS
-                if started_at >= told_at + LONGEST_SECONDS:
-                    told_at = started_at
+                longest_seconds, now = STORE_SECONDS, time.monotonic()
+                if now >= told_at + LONGEST_SECONDS:
+                    told_at = now
                     logs.get().warning("loop_waits_for_store", loop=name, reason=str(error))
             except Exception:  # noqa: BLE001 (one around each background loop: log, count, start again)
                 logs.get().exception("loop_failed", loop=name)

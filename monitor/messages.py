@@ -127,7 +127,7 @@ def advance(
 ) -> Advance | None:
     """Fold a status into what is known of its message; None where it says nothing new.
 
-    A status is new unless one of the same wamid, name, timestamp and codes came before. `reported_since` is
+    A status is new unless one of the same wamid, name, stamp and codes came before. `reported_since` is
     since when the number's sends are reported to us, so that a status of an unreported one is worth a look.
     """
     stamp = status.key.rpartition("|")[2]

@@ -185,7 +185,7 @@ class _Reading:
             kind, token, callback_data = tokens.split(callback_data)
             token = kind + token
         return Status(
-            f"{wamid}|{status}|{text(timestamp)}{self._member(item) if 'recipient_type' in item else ''}",
+            f"{wamid}|{status}|{text(timestamp)}{self._member(wamid, item) if 'recipient_type' in item else ''}",
             waba_id,
             phone_number_id,
             self._time(timestamp),
@@ -255,10 +255,13 @@ class _Reading:
             own_key = f"{key}|{number}" if number else key
             yield AccountEvent(own_key, account_id or waba_id, _phone(value), occurred_at, field, event, detail)
 
-    def _member(self, item: dict[Any, Any]) -> str:
-        """Return what tells the statuses of a group's members apart: they have one wamid, and often one second."""
+    def _member(self, wamid: str, item: dict[Any, Any]) -> str:
+        """Return what tells the statuses of a group's members apart: they have one wamid, and often one second.
+
+        It is not the person's hash: who is forgotten leaves nothing by which to be found.
+        """
         member = text(item.get("recipient_participant_user_id")) or text(item.get("recipient_participant_id"))
-        return MEMBER + self._pseudonym(member)[:8] if member else ""
+        return MEMBER + self._pseudonym(f"{wamid}{MEMBER}{member}")[-8:] if member else ""
 
     def _number(self, value: dict[Any, Any]) -> str:
         metadata = value.get("metadata")

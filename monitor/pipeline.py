@@ -271,9 +271,8 @@ class Pipeline:
 
     async def _known(self, batch: Batch) -> Known:
         asked = inquiries.Asked(self.memory, self.plan.catalogue)
-        for _, events in batch:
-            for event in events:
-                asked.note(event)
+        for event in (event for _, events in batch for event in events):
+            asked.note(event)
         store = self._store
         is_asked = asked.resend_ids or asked.failed
         resends = await store.resends_by_id(list(asked.resend_ids), list(asked.failed)) if is_asked else {}
@@ -285,6 +284,7 @@ class Pipeline:
             await store.seen(list(asked.keys)) if asked.keys else {},
             resends,
             await store.preferences(list(asked.people)) if asked.people else {},
+            await store.people(list(asked.people)) if asked.people else {},
         )
 
     def _taking(self, step: Step, batch: Batch) -> Iterator[None]:

@@ -19,7 +19,7 @@ class Rehearsal:
         self.settings = settings
         self.memory = Memory()
         self.windows = Windows()
-        self.known = Known({}, {}, {}, {})
+        self.known = Known({}, {}, {}, {}, {})
         self.counts: Counter[tuple[str, str]] = Counter()
         self.position = 0
 

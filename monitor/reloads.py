@@ -28,6 +28,7 @@ def read(sandbox: Sandbox, path: Path, running: Loaded, *, is_loosening_acknowle
             )
         loaded = msgspec.structs.replace(loaded, must_be_closed=running.must_be_closed)
         _check_fixed(running, loaded)
+        _check_closed(loaded)
         if not is_loosening_acknowledged:
             _check_loosened(running, loaded)
         return loaded, settings(loaded)
@@ -67,6 +68,10 @@ def _check_fixed(old: Loaded, new: Loaded) -> None:
     changed = [name for name, (before, after) in fixed.items() if before != after]
     if changed:
         raise ValueError(f"{', '.join(changed)}: can't change while running; restart to take it up")
+
+
+def _check_closed(new: Loaded) -> None:
+    """Raise ValueError where the internal listener would be open to everybody."""
     if new.must_be_closed and not new.is_closed:
         raise ValueError(
             "the internal listener can be reached from other machines, and nobody would be asked who they are: leave a "

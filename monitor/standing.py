@@ -12,6 +12,7 @@ from immutables import Map
 
 from monitor import generators, incidents
 from monitor.actions import (
+    META,
     Alert,
     AuditEntry,
     Flag,
@@ -116,9 +117,16 @@ def about(record: Pause | Flag | Alert) -> Hashable:
     match record:
         case Pause():
             return (
-                "pause", record.rule, record.scope, record.scope_id, record.lane, record.waba_id, record.per_second,
+                "pause",
+                record.rule,
+                record.scope,
+                record.scope_id,
+                record.lane,
+                record.waba_id,
+                record.per_second,
                 record.language,
-            )  # fmt: skip
+                record.reason if record.rule == META and record.scope == "waba" else "",
+            )  # fmt: skip (a ban and a restriction may stop the same, and end apart)
         case Flag():
             return ("flag", record.rule, tuple(sorted(record.group.items())))
         case Alert():

@@ -32,13 +32,14 @@ class Settings(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct):
     """What the store remembers of the things that a batch speaks of.
 
-    `preferences` say of people whether they stopped marketing, and when they said so.
+    `preferences` say of people whether they stopped marketing, and when they said so; `people` gives all hashes of one.
     """
 
     messages: dict[str, Message] = {}
     seen: dict[str, float] = {}
     resends: dict[str, Resend] = {}
     preferences: dict[str, tuple[bool, float]] = {}
+    people: dict[str, tuple[str, ...]] = {}
 
 
 class Step:
@@ -99,7 +100,7 @@ class Step:
 
     def has_stopped(self, *people: str) -> bool:
         """Say whether a person, by any of these hashes, wants no marketing: what was said last counts."""
-        told = (known.get(one) for known in (self.known.preferences, self.preferences) for one in people)
+        told = (known.get(one) for known in (self.preferences, self.known.preferences) for one in people)
         is_stopped, _ = max((one for one in told if one is not None), key=lambda one: one[1], default=(False, 0.0))
         return is_stopped
 

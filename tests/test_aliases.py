@@ -4,6 +4,7 @@ import pytest
 
 from monitor import gate, payloads, standing
 from monitor.gate import Ask
+from monitor.web import verdicts
 from tests import setting
 from tests.world import NOW, NUMBER, WABA, World, pseudonym
 
@@ -49,6 +50,30 @@ def test_a_pause_holds_by_an_id_that_is_heard_of_later(status: str) -> None:
 
     hear(world, status, wamid="wamid.2")
     assert [is_allowed(world, one) for one in (PHONE, BUSINESS_ID)] == [False, False]
+
+
+def test_a_pair_waits_by_both_ids_although_its_failure_names_one_of_two_that_were_heard_of() -> None:
+    world = World()
+    hear(world, "delivered")
+    hear(world, "failed", code=PAIR, by="number", wamid="wamid.2")
+
+    assert [is_allowed(world, one) for one in (PHONE, BUSINESS_ID)] == [False, False]
+
+
+def test_a_pause_by_two_ids_is_shown_and_counted_once() -> None:
+    world = World()
+    hear(world, "failed", code=PAIR)
+
+    shown = verdicts.of(world.memory.standing, {}, {}, {}, NOW)
+
+    assert (len(shown.pauses), shown.hidden, dict(shown.narrow)) == (1, 0, {"pair": 1})
+
+
+def test_of_two_wishes_of_one_second_the_later_one_counts_in_whatever_steps_they_come() -> None:
+    step = World().rehearsal.step()
+    step.known.preferences["a"], step.preferences["a"] = (True, NOW), (False, NOW)
+
+    assert not step.has_stopped("a")
 
 
 def test_a_pause_that_is_over_is_forgotten_by_all_of_its_ids() -> None:

@@ -239,6 +239,19 @@ def test_a_restriction_without_an_end_keeps_the_pause_until_someone_resumes() ->
     assert pause.until is None
 
 
+@pytest.mark.parametrize(("seconds", "is_over"), [(2, True), (600, False)])
+def test_a_witness_by_our_own_clock_outvotes_meta_s_end_only_where_it_is_surely_newer(
+    seconds: int, is_over: bool
+) -> None:
+    world = World()
+    send_failed(world, NOW)
+    end = {"field": "account_update", "value": {"event": "ACCOUNT_RESTRICTION", "restriction_info": []}}
+    world.hear(end, time=NOW - seconds, at=NOW + 10)
+
+    (incident,) = world.memory.standing.incidents.values()
+    assert (incident.closed_at is not None) == is_over
+
+
 def test_a_ban_after_a_restriction_leaves_the_pause_without_an_end() -> None:
     world = World(setting.settings(follows_meta=False))
     out_of_band(world, NOW)

@@ -92,6 +92,16 @@ def test_meta_lifts_what_meta_has_placed(world: World, end: dict[str, Any]) -> N
     assert verdict(world, at=NOW + 3, category="marketing").allow
 
 
+@pytest.mark.parametrize("times", [(0, 10), (10, 0), (0, -500)])
+def test_a_ban_lasts_whatever_end_a_restriction_has(world: World, times: tuple[int, int]) -> None:
+    ban = update(event="DISABLED_UPDATE", ban_info={"waba_ban_state": "DISABLE"})
+    told = [ban, restricted("RESTRICTED_CUSTOMER_INITIATED_MESSAGING", NOW + 100)]
+    for change, second in sorted(zip(told, times, strict=True), key=lambda one: abs(one[1])):
+        world.hear(change, time=NOW + second, at=NOW + abs(second))
+
+    assert not verdict(world, at=NOW + 600, category="marketing").allow
+
+
 @pytest.mark.parametrize(
     "told", [{}, {"restriction_info": None}, {"restriction_info": "X"}, {"restriction_info": ["X"]}]
 )
@@ -114,7 +124,7 @@ def test_an_end_that_was_said_before_the_newest_word_lifts_nothing(world: World,
     world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW - 9000, at=NOW - 9000)
     world.hear(restricted("RESTRICTED_BIZ_INITIATED_MESSAGING", None), time=NOW, at=NOW)
 
-    world.hear(end, time=NOW - 60, at=NOW + 1)
+    world.hear(end, time=NOW - 600, at=NOW + 1)
 
     assert not verdict(world, at=NOW + 2, category="marketing").allow
     assert [one.closed_at for one in world.memory.standing.incidents.values()] == [None]

@@ -73,7 +73,7 @@ async def test_of_a_forgotten_person_no_row_is_left_and_others_stay(store: Sqlit
     assert await store.resends_by_id(["r1"]) == {}
     assert [one.recipient for one in await store.conversations(NOW)] == ["you"]
     assert [one.group for one in await store.rule_values()] == ["you"]
-    assert await store.people("other") == ["other"]
+    assert await store.people(["other"]) == {"other": ("other",)}
     mine, yours, odd = [await store.first_answer(key) for key in ("k1", "k2", "k3")]
     assert mine is not None
     assert yours is not None

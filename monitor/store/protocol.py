@@ -286,12 +286,12 @@ class Store(Protocol):
         """Return whether these people stopped marketing messages and when they said so, by any of their hashes."""
         ...
 
-    async def due_messages(self, now: float, limit: int) -> list[str]:
-        """Return the wamids of messages that must be judged, the longest overdue first."""
+    async def people(self, hashes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return for each of these hashes all that stand for the same person, itself among them."""
         ...
 
-    async def people(self, person: str) -> list[str]:
-        """Return all hashes that stand for the same person as this one."""
+    async def due_messages(self, now: float, limit: int) -> list[str]:
+        """Return the wamids of messages that must be judged, the longest overdue first."""
         ...
 
     async def campaigns(self, before: str, limit: int) -> Page:

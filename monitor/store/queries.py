@@ -127,23 +127,27 @@ def recent_campaign_messages(db: sqlite3.Connection) -> dict[tuple[str, str], st
     return {(row[0], row[1]): row[2] for row in db.execute(query, (RECENT_MOST,))}
 
 
+_HASHES = """WITH asked(one, owner) AS (
+        SELECT value, COALESCE((SELECT person FROM people WHERE alias = value), value) FROM json_each(?)),
+    hashes(one, hash) AS (SELECT one, one FROM asked UNION SELECT one, owner FROM asked
+        UNION SELECT one, alias FROM asked JOIN people ON person = owner)"""
+"""All hashes of each person who is asked for by one of them."""
+
+
+def people(db: sqlite3.Connection, hashes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each of these hashes all that stand for the same person, itself among them."""
+    found: dict[str, tuple[str, ...]] = {}
+    query = f"{_HASHES} SELECT one, hash FROM hashes ORDER BY hash"  # noqa: S608
+    for one, other in db.execute(query, (_listed(hashes),)):
+        found[one] = (*found.get(one, ()), other)
+    return found
+
+
 def preferences(db: sqlite3.Connection, people: Sequence[str]) -> dict[str, tuple[bool, float]]:
     """Return whether these people stopped marketing messages, and when they said so: the newest word of all hashes."""
-    query = """WITH asked(one, owner) AS (
-            SELECT value, COALESCE((SELECT person FROM people WHERE alias = value), value) FROM json_each(?)),
-        hashes(one, hash) AS (SELECT one, one FROM asked UNION SELECT one, owner FROM asked
-            UNION SELECT one, alias FROM asked JOIN people ON person = owner)
-        SELECT one, is_stopped, at FROM hashes JOIN preferences ON recipient = hash ORDER BY at"""
-    found = db.execute(query, (msgspec.json.encode(people).decode(),))
+    query = f"{_HASHES} SELECT one, is_stopped, at FROM hashes JOIN preferences ON recipient = hash ORDER BY at"  # noqa: S608
+    found = db.execute(query, (_listed(people),))
     return {one: (bool(is_stopped), at) for one, is_stopped, at in found}
-
-
-def people(db: sqlite3.Connection, person: str) -> list[str]:
-    """Return all hashes that stand for the same person as this one."""
-    owner = db.execute("SELECT person FROM people WHERE alias = ?", (person,)).fetchone()
-    key = person if owner is None else owner[0]
-    aliases = [row[0] for row in db.execute("SELECT alias FROM people WHERE person = ?", (key,))]
-    return list(dict.fromkeys((key, person, *aliases)))
 
 
 def messages_page(db: sqlite3.Connection, before: int, limit: int, persons: Sequence[str], state: str) -> Page:
@@ -253,3 +257,8 @@ def volume(db: sqlite3.Connection, waba_id: str, since: float, until: float) -> 
     query = """SELECT state, COUNT(*) FROM messages WHERE started_at >= ? AND started_at < ? AND state <> 'received'
         AND json_extract(record, '$[1]') = ? GROUP BY state"""
     return dict(db.execute(query, (since, until, waba_id)).fetchall())
+
+
+def _listed(values: Sequence[str]) -> str:
+    """Return values as json_each takes them."""
+    return msgspec.json.encode(values).decode()

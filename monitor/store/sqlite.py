@@ -212,14 +212,14 @@ class SqliteStore:
         """Return whether these people stopped marketing messages and when they said so, by any of their hashes."""
         return await self._read(lambda db: queries.preferences(db, people))
 
+    async def people(self, hashes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return for each of these hashes all that stand for the same person, itself among them."""
+        return await self._read(lambda db: queries.people(db, hashes))
+
     async def due_messages(self, now: float, limit: int) -> list[str]:
         """Return the wamids of messages that must be judged, the longest overdue first."""
         query = "SELECT wamid FROM messages WHERE due_at <= ? ORDER BY due_at LIMIT ?"
         return [row[0] for row in await self._read(lambda db: db.execute(query, (now, limit)).fetchall())]
-
-    async def people(self, person: str) -> list[str]:
-        """Return all hashes that stand for the same person as this one."""
-        return await self._read(lambda db: queries.people(db, person))
 
     async def campaigns(self, before: str, limit: int) -> Page:
         """Return campaigns, the one heard of last first."""

@@ -107,12 +107,9 @@ class Access:
         if pair is not None:
             if self._credentials.is_busy:
                 return None, BUSY_SECONDS
-            self._attempts.begun(address, claimed.encode())
-            found = await self._credentials.of_user(*pair)
+            found = await self._credentials.tried(self._attempts, address, claimed.encode(), *pair)
         if found is None:
             self._attempts.failed(address, claimed.encode())
-        else:
-            self._attempts.right(address, claimed.encode())
         return found, 0
 
     def _asked(self) -> list[tuple[bytes, bytes]]:

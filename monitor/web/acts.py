@@ -102,7 +102,7 @@ class Acts:
 
     async def _placed(self, act: PausePlaced) -> Pause:
         if act.scope == "recipient":
-            known = await self._store.people(act.scope_id)
+            known = (await self._store.people([act.scope_id]))[act.scope_id]
             act = msgspec.structs.replace(act, aliases=tuple(one for one in known if one != act.scope_id))
         position = await self.enact(act)
         pause = await self._store.pause(f"p{position}-0")

@@ -128,7 +128,7 @@ class Api:
     async def messages(self, request: Request) -> Response:
         """List messages, newest first; `recipient` takes a number or user id and is hashed here."""
         hashes = pseudonyms.recipients(self._hash_keys, request.query_params.get("recipient", ""))
-        people = [person for one in hashes for person in await self._store.people(one)]
+        people = [one for known in (await self._store.people(hashes)).values() for one in known]
         state = answers.one_of(request, "state", STATES)
         page = await self._store.recent_messages(*answers.paging(request), people=people, state=state)
         return answers.page("messages", page, _shown_message)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import bcrypt
 
 from monitor import roles
+from monitor.attempts import Attempts
 from monitor.roles import Granted
 
 PASSWORD_BYTES_MOST = 72  # bcrypt looks at no more
@@ -72,6 +73,17 @@ class Credentials:
         if len(self._known) > KNOWN_MOST:
             del self._known[next(iter(self._known))]
         return user
+
+    async def tried(self, attempts: Attempts, address: str, guess: bytes, name: str, password: str) -> Granted | None:
+        """Return a user who knows the password; a guess counts before it is looked at, and no longer once it was right.
+
+        So those that come at once count like those in turn.
+        """
+        attempts.begun(address, guess)
+        found = await self.of_user(name, password)
+        if found is not None:
+            attempts.right(address, guess)
+        return found
 
     def _user(self, name: str) -> Granted | None:
         return next((one for one in self.granted() if one.is_user and one.name == name), None)

@@ -60,10 +60,7 @@ class Login:
         if found is None and name:
             if self._credentials.is_busy:
                 raise Refusal(429, "too_many_tokens", "Many passwords are being looked at; wait a moment.")
-            self._attempts.begun(address, guess)
-            found = await self._credentials.of_user(name, claimed)
-            if found is not None:
-                self._attempts.right(address, guess)
+            found = await self._credentials.tried(self._attempts, address, guess, name, claimed)
         if found is None:
             self._attempts.failed(address, guess)
             logs.get().warning("sign_in_refused")

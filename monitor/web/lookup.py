@@ -49,7 +49,7 @@ class Lookup:
         if not messages and not wanted.startswith(_WAMID):
             hashes = pseudonyms.recipients(self._hash_keys, wanted)
             person = next(iter(hashes), "")
-            people = [one for each in hashes for one in await self._store.people(each)] or [""]
+            people = [one for known in (await self._store.people(hashes)).values() for one in known] or [""]
             messages = (await self._store.recent_messages("", MESSAGES_SHOWN, people=people, state="")).items
         found = [Found(one, f"{pseudonyms.trace_id(self._hash_keys[0], one.wamid):032x}") for one in messages]
         values = {"found": found, "person": person, "most": MESSAGES_SHOWN}

@@ -33,11 +33,9 @@ class People:
         """Erase a person; entries that still wait to be forwarded are left, and counted as `waiting`."""
         ask = await answers.read(request, ForgetAsk)
         erasing = await self._store.erase(pseudonyms.written(ask.recipient))
-        people: list[str] = []
-        for one in sorted(erasing.ids):
-            for each in pseudonyms.recipients(self._hash_keys, one):
-                people.extend(await self._store.people(each))
-        await self._acts.enact(PersonForgotten(ask.actor, ask.reason, tuple(dict.fromkeys(people))))
+        hashes = [one for named in sorted(erasing.ids) for one in pseudonyms.recipients(self._hash_keys, named)]
+        people = dict.fromkeys(one for known in (await self._store.people(hashes)).values() for one in known)
+        await self._acts.enact(PersonForgotten(ask.actor, ask.reason, tuple(people)))
         await self._store.shred()
         logs.get().info("person_forgotten", actor=ask.actor, entries=erasing.entries, waiting=erasing.waiting)
         return answers.json({"entries": erasing.entries, "waiting": erasing.waiting})

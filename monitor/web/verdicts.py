@@ -80,7 +80,7 @@ def of(
     quota leaves room for, of accounts where that is not all.
     """
     wide = [one for one in standing.in_order(stands.wide) if is_in_force(one, now)]
-    narrow = [one for here in stands.narrow.values() for one in here.values() if is_in_force(one, now)]
+    narrow = [one for one in stands.pauses.values() if one.scope in standing.NARROW and is_in_force(one, now)]
     numbers = {number: waba for number, waba in wabas.items() if DRILL_ACCOUNT not in {number, waba}}
     rows = _rows(wide, numbers, quotas, now)
     held = tuple(row for row in rows if any(cell.state != FREE for cell in row.cells))
