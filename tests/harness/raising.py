@@ -16,12 +16,12 @@ class QuotingError(Exception):
 
 
 def _plant(said: str) -> None:
-    delivery, take, close = parse.delivery, effects.take, app.App.close
+    reading, take, close = parse.reading, effects.take, app.App.close
 
     def parsing(body: bytes, *arguments: Any) -> Any:
         if UNREADABLE.encode() in body:
             raise QuotingError(body)
-        return delivery(body, *arguments)
+        return reading(body, *arguments)
 
     def taking(step: Any, event: Any, moment: Any) -> Any:
         if INEFFECTIVE in getattr(event, "wamid", ""):
@@ -45,7 +45,7 @@ def _plant(said: str) -> None:
         _raise(said)
 
     for owner, name, fault in (
-        (parse, "delivery", parsing), (effects, "take", taking), (answers, "paging", paging),
+        (parse, "reading", parsing), (effects, "take", taking), (answers, "paging", paging),
         (app.App, "_retain", retaining), (app.App, "close", closing),
     ):  # fmt: skip
         setattr(owner, name, fault)
