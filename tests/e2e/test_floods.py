@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SECONDS = tier.of(2, 10)
 MEBIBYTES_MOST = 256
-SEEN_SECONDS_MOST = tier.of(6.0, 3.0)  # what is wanted is printed: here others may share the cores with the flood too
-GATE_P99_SECONDS = tier.of(0.15, 0.05)  # 5 ms are wanted
+SEEN_SECONDS_MOST = 3.0
+GATE_P99_SECONDS = 0.05  # 5 ms are wanted, and printed; the two cores are the flood's too
 _accounts = itertools.count(100_000_000_000_500)
 
 
