@@ -23,16 +23,12 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
         case Status() | InboundMessage():
             if event.alias:
                 person = event.recipient if isinstance(event, Status) else event.sender
-                step.aliases[event.alias] = person
-                for one, other in ((person, event.alias), (event.alias, person)):
-                    known = step.known.people.get(one, (one,))
-                    step.known.people[one] = known if other in known else (*known, other)
-                join(step, event)
+                _introduce(step, person, event.alias, event.phone_number_id)
             if isinstance(event, Status) and any(error.code == STOPPED_CODE for error in event.errors):
                 _prefer(step, event.recipient, is_stopped=True, at=event.occurred_at)
         case AccountEvent(detail=Preference() as preference):
             if preference.alias:
-                step.aliases[preference.alias] = preference.recipient
+                _introduce(step, preference.recipient, preference.alias, event.phone_number_id)
             if preference.preference in {"stop", "resume"}:
                 is_stopped = preference.preference == "stop"
                 at = event.occurred_at if preference.said_at is None else preference.said_at
@@ -48,13 +44,23 @@ def meet(step: Step, event: MetaEvent, number: Number | None, now: float) -> Non
 
 def join(step: Step, event: MetaEvent) -> None:
     """Let the pauses of whom the event is about hold by each hash that is known of that person."""
-    if not step.standing.narrow or not isinstance(event, Status | InboundMessage):
-        return
-    person = event.recipient if isinstance(event, Status) else event.sender
-    for alias in step.known.people.get(person, ()):
-        if alias == person:
-            continue
-        for pause in standing.known_as(step.standing, event.phone_number_id, person, alias):
+    if isinstance(event, Status | InboundMessage):
+        _hold_by_all(step, event.recipient if isinstance(event, Status) else event.sender, event.phone_number_id)
+
+
+def _introduce(step: Step, person: str, alias: str, phone_number_id: str) -> None:
+    """Note that two hashes are one person's."""
+    step.aliases[alias] = person
+    for one, other in ((person, alias), (alias, person)):
+        known = step.known.people.get(one, (one,))
+        step.known.people[one] = known if other in known else (*known, other)
+    _hold_by_all(step, person, phone_number_id)
+
+
+def _hold_by_all(step: Step, person: str, phone_number_id: str) -> None:
+    others = [one for one in step.known.people.get(person, ()) if one != person] if step.standing.narrow else []
+    for alias in others:
+        for pause in standing.known_as(step.standing, phone_number_id, person, alias):
             step.standing = standing.apply(step.standing, pause)
             step.learn([pause])
 

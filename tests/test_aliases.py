@@ -27,7 +27,8 @@ def prefer(world: World, value: str, at: float, **ids: str) -> None:
 
 def preference(value: str, at: float, **ids: str) -> dict[str, object]:
     told = {"category": "marketing_messages", "value": value, "timestamp": int(at), "wa_id": PHONE, **ids}
-    return {"field": "user_preferences", "value": {"user_preferences": [told]}}
+    about = {"metadata": {"phone_number_id": NUMBER}, "user_preferences": [told]}
+    return {"field": "user_preferences", "value": about}
 
 
 def is_allowed(world: World, person: str, at: float = NOW) -> bool:
@@ -74,6 +75,15 @@ def test_of_two_wishes_of_one_second_the_later_one_counts_in_whatever_steps_they
     step.known.preferences["a"], step.preferences["a"] = (True, NOW), (False, NOW)
 
     assert not step.has_stopped("a")
+
+
+def test_a_pause_holds_by_an_id_that_a_wish_tells() -> None:
+    world = World()
+    hear(world, "failed", code=PAIR, by="number")
+
+    prefer(world, "resume", NOW, user_id=BUSINESS_ID)
+
+    assert [is_allowed(world, one) for one in (PHONE, BUSINESS_ID)] == [False, False]
 
 
 def test_a_pause_that_is_over_is_forgotten_by_all_of_its_ids() -> None:

@@ -3,8 +3,10 @@
 `python -m tests.fuzz` searches for longer, guided by what it reaches.
 """
 
+import itertools
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,21 +47,38 @@ def test_every_target_has_a_corpus_and_words() -> None:
     assert {file.stem for file in (HERE / "words").iterdir()} == set(targets.TARGETS)
 
 
+def searched(run: Callable[[bytes], None], known: list[bytes], words: list[bytes], runs: int) -> int:
+    """Send what is known and so many changes of it, for a while; return how many were sent, or raise AssertionError."""
+    chance = random.Random(368)
+    ends_at = time.monotonic() + SECONDS_MOST
+    sent = 0
+    for data in itertools.chain(known, (changed(known, words, chance) for _ in range(runs))):
+        try:
+            run(data)
+        except Exception as error:
+            raise AssertionError(f"found by {data!r}") from error
+        sent += 1
+        if sent > len(known) and time.monotonic() > ends_at:
+            break
+    return sent
+
+
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
 def test_nothing_that_is_sent_makes_it_fail(name: str) -> None:
-    chance = random.Random(368)
     known = corpus(name)
     words = (HERE / "words" / f"{name}.txt").read_bytes().splitlines()
     with targets.made(name) as target:
-        run = targets.timely(target)
-        for data in known:
-            run(data)
-        ends_at = time.monotonic() + SECONDS_MOST
-        for _ in range(RUNS[name]):
-            data = changed(known, words, chance)
-            try:
-                run(data)
-            except Exception as error:
-                raise AssertionError(f"found by {data!r}") from error
-            if time.monotonic() > ends_at:
-                break
+        sent = searched(targets.timely(target), known, words, RUNS[name])
+
+    assert sent > len(known)
+
+
+def test_what_fails_on_a_change_is_found_and_told() -> None:
+    """The other arm: neither of the two that are known holds it."""
+
+    def run(data: bytes) -> None:
+        if b"ab" in data:
+            raise ValueError
+
+    with pytest.raises(AssertionError, match=r"found by b'.*ab"):
+        searched(run, [b"a", b"b"], [b"a"], 4_000)

@@ -1,7 +1,6 @@
 """Paused stays paused: the gate is asked a hundred times a second through kills, stops, broken reloads and floods."""
 
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import exchange, meta, patience, tier
+from tests.harness import asking, exchange, meta, patience, tier
 from tests.harness.meta import NUMBER, Traffic
 from tests.harness.sidecar import CORE_RULES, Sidecar
 
 pytestmark = [pytest.mark.slow, pytest.mark.loss, pytest.mark.timeout(tier.of(180, 900))]
 
-EVERY_SECONDS = 0.01
 ROUNDS = tier.of(5, 25)
 
 
@@ -24,22 +22,15 @@ ROUNDS = tier.of(5, 25)
 def asked(sidecar: Sidecar, path: str) -> Iterator[Counter[int]]:
     """Ask the gate all the while; count its answers by status."""
     answers: Counter[int] = Counter()
-    stop = threading.Event()
 
     def ask() -> None:
-        while not stop.wait(EVERY_SECONDS):
-            try:
-                answers[exchange.ask(sidecar.web_port, "GET", path).status] += 1
-            except OSError:
-                answers[0] += 1
+        try:
+            answers[exchange.ask(sidecar.web_port, "GET", path).status] += 1
+        except OSError:
+            answers[0] += 1
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with asking.meanwhile(ask):
         yield answers
-    finally:
-        stop.set()
-        asking.join()
 
 
 def test_no_send_is_allowed_while_paused_whatever_happens_to_us(tmp_path: Path) -> None:

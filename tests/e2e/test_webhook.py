@@ -214,7 +214,8 @@ def test_each_outcome_is_counted_under_its_name(own: Sidecar) -> None:
     )
 
     outcomes = ("accepted", "duplicate", "signature_missing", "signature_mismatch", "too_large")
-    patience.until(lambda: [counted(own, outcome) for outcome in outcomes] == [1] * 5)
+    patience.until(lambda: all(counted(own, outcome) for outcome in outcomes))
+    assert [counted(own, outcome) for outcome in outcomes] == [1] * 5
 
 
 def test_a_body_that_its_client_cuts_off_is_not_journaled_and_hurts_nobody(own: Sidecar) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.harness.sidecar import Sidecar
 
@@ -10,22 +10,33 @@ EVERY_SECONDS = 0.01
 
 
 @contextlib.contextmanager
-def asked(sidecar: Sidecar, number: str) -> Iterator[list[int]]:
-    """Ask whether a number may send until the block ends; a no of somebody who does not know yet is not noted."""
-    answers: list[int] = []
+def meanwhile(ask: Callable[[], None]) -> Iterator[None]:
+    """Ask a hundred times a second until the block ends."""
     stop = threading.Event()
 
-    def ask() -> None:
+    def run() -> None:
         while not stop.wait(EVERY_SECONDS):
-            with contextlib.suppress(OSError):
-                answer = sidecar.get(f"/v1/gate/{number}")
-                if answer.status != 403 or answer.json()["reason"] != "not_ready":
-                    answers.append(answer.status)
+            ask()
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=run)
     asking.start()
     try:
-        yield answers
+        yield
     finally:
         stop.set()
         asking.join()
+
+
+@contextlib.contextmanager
+def asked(sidecar: Sidecar, number: str) -> Iterator[list[int]]:
+    """Ask whether a number may send until the block ends; a no of somebody who does not know yet is not noted."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            answer = sidecar.get(f"/v1/gate/{number}")
+            if answer.status != 403 or answer.json()["reason"] != "not_ready":
+                answers.append(answer.status)
+
+    with meanwhile(ask):
+        yield answers
